@@ -1,0 +1,54 @@
+import type { Builder, Node } from "../graph/index.ts";
+import { add, mul, scalar } from "../ops/index.ts";
+import { invariant } from "../util/errors.ts";
+import { activeNodes, freezeChoices } from "./active.ts";
+
+/**
+ * Reverse mode: the derivative of a scalar loss in each active node (its adjoint z̄ = ∂L/∂z), by the chain rule from
+ * the loss back (Griewank & Walther, 2008, §3.2).
+ * @param active nodes on a path to the loss, in topological order, without choices.
+ */
+export function adjoints(b: Builder, loss: Node, active: readonly Node[]): Map<Node, Node> {
+  const bars = new Map<Node, Node>([[loss, scalar(b, 1)]]);
+  const wanted = new Set(active);
+  for (const node of active.toReversed()) {
+    const bar = bars.get(node);
+    if (!bar) continue;
+    node.inputs.forEach((input, index) => {
+      const pulled = wanted.has(input) && pull(b, node, bar, index);
+      if (!pulled) return;
+      const known = bars.get(input);
+      bars.set(input, known ? add(b, known, pulled) : pulled);
+    });
+  }
+  return bars;
+}
+
+/** What one node adds to the adjoint of its input `index`. */
+function pull(b: Builder, node: Node, bar: Node, index: number): Node | undefined {
+  const { op } = node;
+  switch (op.kind) {
+    case "linear":
+      return op.transpose(b, node, bar, index);
+    case "bilinear":
+      return op.transpose(b, node, bar, node.inputs[1 - index]!, index as 0 | 1, 0);
+    case "elementwise": {
+      const slope = op.derivative(b, node, 1);
+      return slope && mul(b, bar, slope);
+    }
+    case "choice":
+    case "constant":
+    case "source":
+      invariant(op.kind !== "choice", `${op.name} is not frozen`);
+      return undefined;
+  }
+}
+
+/**
+ * The gradient of a scalar loss in each of `sources`; undefined for those that the loss does not depend on.
+ */
+export function gradients(b: Builder, loss: Node, sources: readonly Node[]): (Node | undefined)[] {
+  const frozen = freezeChoices(b, loss, sources);
+  const bars = adjoints(b, frozen, activeNodes(frozen, sources));
+  return sources.map((source) => bars.get(source));
+}

@@ -1,0 +1,76 @@
+import type { Builder, Lead, Node } from "../graph/index.ts";
+import { add, concat, slice, unsqueeze } from "../ops/index.ts";
+
+/** The number of a group of parameters, from 0. */
+export type GroupIndex = number;
+
+/** Tangents of some groups: of one, alone (`lead` 0), or of several along a leading axis (`lead` 1). */
+export interface Block {
+  readonly groups: readonly GroupIndex[];
+  readonly node: Node;
+  readonly lead: Lead;
+}
+
+/** Tangents of a node by group, in blocks that share no group. A group in no block has a zero tangent. */
+export type Stack = readonly Block[];
+
+/** The groups of a stack, in the order of its blocks. */
+export function groupsOf(stack: Stack): GroupIndex[] {
+  return stack.flatMap((block) => block.groups);
+}
+
+/** All blocks as one, or undefined for the empty stack. */
+export function joined(b: Builder, stack: Stack): Block | undefined {
+  if (stack.length <= 1) return stack[0];
+  const rows = stack.map((block) => leading(b, block));
+  return { groups: groupsOf(stack), node: concat(b, rows, 0), lead: 1 };
+}
+
+/** The block's tensor with a leading axis, of length 1 if it stands alone. */
+export function leading(b: Builder, { node, lead }: Block): Node {
+  return lead ? node : unsqueeze(b, node, 0);
+}
+
+/** The tangents of the groups named, in that order; the block must have them all. */
+export function select(b: Builder, block: Block, groups: readonly GroupIndex[]): Block {
+  if (groups.length === block.groups.length && groups.every((group, i) => group === block.groups[i])) return block;
+  const rows = groups.map((group) => block.groups.indexOf(group));
+  const runs: { start: number; end: number }[] = [];
+  for (const row of rows) {
+    const last = runs.at(-1);
+    if (last && last.end === row) last.end++;
+    else runs.push({ start: row, end: row + 1 });
+  }
+  const parts = runs.map(({ start, end }) => slice(b, block.node, 0, start, end));
+  return { groups, node: concat(b, parts, 0), lead: 1 };
+}
+
+/** What two blocks have in common: the same groups of each, in one order; undefined where there is none. */
+export function common(b: Builder, x: Block | undefined, y: Block | undefined): [Block, Block] | undefined {
+  const groups = x?.groups.filter((group) => y?.groups.includes(group));
+  if (!x || !y || !groups?.length) return undefined;
+  const [left, right] = [select(b, x, groups), select(b, y, groups)];
+  if (left.lead === right.lead) return [left, right];
+  return [
+    { groups, node: leading(b, left), lead: 1 },
+    { groups, node: leading(b, right), lead: 1 },
+  ];
+}
+
+/** The sum of two stacks. Groups that only one of them has stay blocks of their own: nothing is copied for them. */
+export function addStacks(b: Builder, x: Stack, y: Stack): Stack {
+  return y.reduce<Stack>((sum, block) => addBlock(b, sum, block), x);
+}
+
+function addBlock(b: Builder, stack: Stack, block: Block): Stack {
+  const i = stack.findIndex((other) => other.groups.some((group) => block.groups.includes(group)));
+  if (i < 0) return [...stack, block];
+  const other = stack[i]!;
+  const [left, right] = common(b, other, block)!;
+  const both: Block = { ...left, node: add(b, left.node, right.node) };
+  const rest = (from: Block): Stack => {
+    const groups = from.groups.filter((group) => !both.groups.includes(group));
+    return groups.length ? [select(b, from, groups)] : [];
+  };
+  return addStacks(b, [...stack.toSpliced(i, 1), both, ...rest(other)], rest(block));
+}

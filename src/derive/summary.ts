@@ -1,0 +1,235 @@
+import { type BilinearOp, type Builder, countOf, type ElementwiseOp, type Node } from "../graph/index.ts";
+import { abs, concat, flatten, matmul, mul, reshape, scale, sum, transposeLast } from "../ops/index.ts";
+import { activeNodes, freezeChoices } from "./active.ts";
+import { adjoints } from "./reverse.ts";
+import { addStacks, type Block, common, type GroupIndex, joined, leading } from "./stack.ts";
+import { forwardTangents, type Tangents } from "./tangents.ts";
+
+/**
+ * What a stretch of the packed summary adds to:
+ * `g` – ḡ at `rows`; `order3` – the third derivatives at `rows`;
+ * `H` – H̄ at `rows` × `columns`; `cross` – H̄ at `rows` × `columns` and its transpose;
+ * `entry` and `exit` – Σ |z̄ z'| where a group's parameters enter, and where its tangents reach the loss: if the
+ * second is rounding noise beside the first, the group has no effect.
+ */
+export interface Term {
+  readonly kind: "loss" | "g" | "order3" | "H" | "cross" | "entry" | "exit";
+  readonly rows: readonly GroupIndex[];
+  readonly columns: readonly GroupIndex[];
+}
+
+/** A summary as a graph: one vector that holds the terms one after the other, each row-major. */
+export interface SummaryGraph {
+  readonly packed: Node;
+  readonly terms: readonly Term[];
+}
+
+/** A parameter, its direction u, and the group it belongs to. */
+export interface Seed {
+  readonly parameter: Node;
+  readonly direction: Node;
+  readonly group: GroupIndex;
+}
+
+/** Collects terms and the nodes that hold them. */
+class Terms {
+  readonly terms: Term[] = [];
+  readonly nodes: Node[] = [];
+
+  add(b: Builder, kind: Term["kind"], node: Node, rows: readonly GroupIndex[], columns: readonly GroupIndex[] = []) {
+    this.terms.push({ kind, rows, columns });
+    this.nodes.push(flatten(b, node, 0));
+  }
+}
+
+/**
+ * The three-rule summary: loss, ḡ, H̄ and the diagonal of the third derivative along the group directions.
+ *
+ * One reverse sweep gives every adjoint z̄, one forward sweep the first and second tangents of all groups at once; then
+ * each non-linear node adds z̄ contracted with its own second and third derivative. For H̄ this is edge pushing (Gower &
+ * Mello, 2012) seen forward; the adjoint stands in for the top Taylor coefficient of the third order (Griewank & Walther,
+ * 2008, §13).
+ */
+export function summarize(b: Builder, loss: Node, seeds: readonly Seed[]): SummaryGraph {
+  const parameters = seeds.map((seed) => seed.parameter);
+  const frozen = freezeChoices(b, loss, parameters);
+  const active = activeNodes(frozen, parameters);
+  const bars = adjoints(b, frozen, active);
+  const blocks = new Map(
+    seeds.map(({ parameter, direction, group }) => [parameter, { groups: [group], node: direction, lead: 0 } as Block]),
+  );
+  const tangents = forwardTangents(b, active, blocks);
+  const terms = new Terms();
+  terms.add(b, "loss", frozen, []);
+  addGradient(b, terms, tangents.get(frozen));
+  for (const node of active) addCurvature(b, terms, node, bars, tangents);
+  addEntries(b, terms, active, bars, blocks);
+  addExits(b, terms, frozen, bars, tangents);
+  return { packed: concat(b, terms.nodes, 0), terms: terms.terms };
+}
+
+/** ḡ is the first tangent of the loss. */
+function addGradient(b: Builder, terms: Terms, tangents: Tangents | undefined): void {
+  for (const block of tangents?.first ?? []) terms.add(b, "g", leading(b, block), block.groups);
+}
+
+function addCurvature(
+  b: Builder,
+  terms: Terms,
+  node: Node,
+  bars: ReadonlyMap<Node, Node>,
+  tangents: ReadonlyMap<Node, Tangents>,
+): void {
+  const { op } = node;
+  const bar = bars.get(node);
+  const [x, y] = node.inputs.map((input) => tangents.get(input));
+  if (!bar || !x) return;
+  if (op.kind === "elementwise") addElementwise(b, terms, node, op, bar, x);
+  if (op.kind === "bilinear" && y) addBilinear(b, terms, { ...node, op }, bar, x, y);
+}
+
+/** Σ z̄ f'' x'_s x'_t, and Σ z̄ (f''' x'³ + 3 f'' x' x''). */
+function addElementwise(
+  b: Builder,
+  terms: Terms,
+  node: Node,
+  op: ElementwiseOp<unknown>,
+  bar: Node,
+  tangents: Tangents,
+): void {
+  const x = joined(b, tangents.first);
+  const [second, third] = [op.derivative(b, node, 2), op.derivative(b, node, 3)];
+  if (!x) return;
+  const weight = second && mul(b, bar, second);
+  if (weight) terms.add(b, "H", gram(b, { ...x, node: mul(b, x.node, weight) }, x), x.groups, x.groups);
+  const cubic = third && [{ ...x, node: mul(b, mul(b, x.node, x.node), mul(b, bar, third)) }];
+  const xx = weight && joined(b, tangents.second);
+  const mixed = xx && [{ ...xx, node: mul(b, xx.node, scale(b, weight, 3)) }];
+  for (const part of addStacks(b, cubic ?? [], mixed ?? [])) addDots(b, terms, part, x);
+}
+
+/** Third derivatives ⟨part_s, x_s⟩ of the groups in `part`. */
+function addDots(b: Builder, terms: Terms, part: Block, x: Block): void {
+  const [left, right] = common(b, part, x) ?? [];
+  if (left && right) terms.add(b, "order3", rowSums(b, mul(b, leading(b, left), leading(b, right))), left.groups);
+}
+
+/** ⟨z̄, B(x'_s, y'_t) + B(x'_t, y'_s)⟩, and 3 ⟨z̄, B(x''_s, y'_s) + B(x'_s, y''_s)⟩. */
+function addBilinear(
+  b: Builder,
+  terms: Terms,
+  node: Node & { op: BilinearOp<unknown> },
+  bar: Node,
+  left: Tangents,
+  right: Tangents,
+): void {
+  const sides = [left, right];
+  const firsts = sides.map(({ first }) => joined(b, first));
+  if (!firsts[0] || !firsts[1]) return;
+  // One pull-back for each group of one side: take the side with fewer groups.
+  const pulled = firsts[1].groups.length <= firsts[0].groups.length ? 1 : 0;
+  const kept = (1 - pulled) as 0 | 1;
+  const pullBack = (block: Block): Block => ({
+    ...block,
+    node: node.op.transpose(b, node, bar, block.node, kept, block.lead),
+  });
+  const back = pullBack(firsts[pulled]!);
+  terms.add(b, "cross", gram(b, back, firsts[kept]!), back.groups, firsts[kept]!.groups);
+  addOrder3(b, terms, common(b, back, joined(b, sides[kept]!.second)));
+  const pair = common(b, joined(b, sides[pulled]!.second), firsts[kept]);
+  if (pair) addOrder3(b, terms, [pullBack(pair[0]), pair[1]]);
+}
+
+function addOrder3(b: Builder, terms: Terms, pair: [Block, Block] | undefined): void {
+  if (!pair) return;
+  const dots = rowSums(b, mul(b, leading(b, pair[0]), leading(b, pair[1])));
+  terms.add(b, "order3", scale(b, dots, 3), pair[0].groups);
+}
+
+/** ⟨x_s, y_t⟩ for all groups s of one block and t of the other. */
+function gram(b: Builder, x: Block, y: Block): Node {
+  return matmul(b, rowsOf(b, leading(b, x)), transposeLast(b, rowsOf(b, leading(b, y))));
+}
+
+/** A stack as a matrix, one row for each group. */
+function rowsOf(b: Builder, stack: Node): Node {
+  return stack.shape.length === 1 ? reshape(b, stack, [stack.shape[0]!, 1]) : flatten(b, stack, 1);
+}
+
+function rowSums(b: Builder, stack: Node): Node {
+  return sum(
+    b,
+    stack,
+    stack.shape.slice(1).map((_, i) => i + 1),
+  );
+}
+
+/** Operations that only move or scale a parameter: it enters where it goes next. */
+function isCarrier(node: Node): boolean {
+  return node.op.kind === "linear" && node.inputs.filter((input) => input.dtype === "float").length === 1;
+}
+
+/** Σ |z̄ z'| at the operations that parameters enter, counting for each only what comes through that one edge. */
+function addEntries(
+  b: Builder,
+  terms: Terms,
+  active: readonly Node[],
+  bars: ReadonlyMap<Node, Node>,
+  seeds: ReadonlyMap<Node, Block>,
+): void {
+  const carried = new Map(seeds);
+  for (const node of active) {
+    node.inputs.forEach((input, index) => {
+      const seed = carried.get(input);
+      const moved = seed && pushAlone(b, node, seed.node, index);
+      if (!moved) return;
+      if (isCarrier(node)) carried.set(node, { ...seed, node: moved });
+      else terms.add(b, "entry", sum(b, abs(b, mul(b, bars.get(node)!, moved))), seed.groups);
+    });
+  }
+}
+
+/** The first tangent of a node when only input `index` moves. */
+function pushAlone(b: Builder, node: Node, tangent: Node, index: number): Node | undefined {
+  const { op, inputs } = node;
+  switch (op.kind) {
+    case "linear":
+      return op.push(b, node, tangent, index, 0);
+    case "bilinear":
+      return index === 0
+        ? op.stacked(b, node, tangent, inputs[1]!, [0, 0])
+        : op.stacked(b, node, inputs[0]!, tangent, [0, 0]);
+    case "elementwise": {
+      const slope = op.derivative(b, node, 1);
+      return slope && mul(b, slope, tangent);
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Σ |z̄ z'_s| over the last values that are not scalars, or at the loss itself where all are. */
+function addExits(
+  b: Builder,
+  terms: Terms,
+  loss: Node,
+  bars: ReadonlyMap<Node, Node>,
+  tangents: ReadonlyMap<Node, Tangents>,
+): void {
+  const isScalar = ({ shape }: Node): boolean => countOf(shape).power === 0 && countOf(shape).factor === 1;
+  const last = new Set<Node>();
+  const pending = [loss];
+  const seen = new Set<Node>();
+  for (let node = pending.pop(); node; node = pending.pop()) {
+    if (seen.has(node) || !tangents.has(node)) continue;
+    seen.add(node);
+    const inputs = node.inputs.filter((input) => tangents.has(input));
+    if (isScalar(node) && inputs.length > 0) pending.push(...inputs);
+    else last.add(node);
+  }
+  for (const node of last)
+    for (const block of tangents.get(node)!.first) {
+      const products = abs(b, mul(b, leading(b, block), bars.get(node)!));
+      terms.add(b, "exit", rowSums(b, products), block.groups);
+    }
+}

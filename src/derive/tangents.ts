@@ -1,0 +1,91 @@
+import type { BilinearOp, Builder, ElementwiseOp, LinearOp, Node } from "../graph/index.ts";
+import { mul, scale } from "../ops/index.ts";
+import { internal } from "../util/errors.ts";
+import { addStacks, type Block, common, joined, type Stack } from "./stack.ts";
+
+/** First and second tangents of a node along the group directions: ∂z/∂η_s and ∂²z/∂η_s². */
+export interface Tangents {
+  readonly first: Stack;
+  readonly second: Stack;
+}
+
+const NONE: Tangents = { first: [], second: [] };
+
+/**
+ * Forward tangents of every active node along the group directions (Griewank & Walther, 2008, §3.1 and §13).
+ * @param active nodes in topological order, without choices.
+ * @param seeds the first tangent of each parameter: its direction, in its group.
+ */
+export function forwardTangents(
+  b: Builder,
+  active: readonly Node[],
+  seeds: ReadonlyMap<Node, Block>,
+): Map<Node, Tangents> {
+  const tangents = new Map<Node, Tangents>();
+  for (const node of active) {
+    const seed = seeds.get(node);
+    tangents.set(node, seed ? { first: [seed], second: [] } : propagate(b, node, tangents));
+  }
+  return tangents;
+}
+
+function propagate(b: Builder, node: Node, known: ReadonlyMap<Node, Tangents>): Tangents {
+  const inputs = node.inputs.map((input) => known.get(input) ?? NONE);
+  const { op } = node;
+  switch (op.kind) {
+    case "linear":
+      return linearTangents(b, { ...node, op }, inputs);
+    case "bilinear":
+      return bilinearTangents(b, { ...node, op }, inputs[0]!, inputs[1]!);
+    case "elementwise":
+      return elementwiseTangents(b, node, op, inputs[0]!);
+    default:
+      return internal(`${op.name} has no tangent`);
+  }
+}
+
+/** z' = A x', z'' = A x''. */
+function linearTangents(b: Builder, node: Node & { op: LinearOp<unknown> }, inputs: readonly Tangents[]): Tangents {
+  const push = (stack: Stack, index: number): Stack =>
+    mapBlock(joined(b, stack), ({ node: x, lead }) => node.op.push(b, node, x, index, lead));
+  return {
+    first: inputs.reduce<Stack>((sum, { first }, index) => addStacks(b, sum, push(first, index)), []),
+    second: inputs.reduce<Stack>((sum, { second }, index) => addStacks(b, sum, push(second, index)), []),
+  };
+}
+
+/** z' = B(x', y) + B(x, y'), z'' = B(x'', y) + 2 B(x', y') + B(x, y''). */
+function bilinearTangents(b: Builder, node: Node & { op: BilinearOp<unknown> }, x: Tangents, y: Tangents): Tangents {
+  const [left, right] = node.inputs;
+  const along = (stack: Stack, index: 0 | 1): Stack =>
+    mapBlock(joined(b, stack), ({ node: t, lead }) =>
+      index === 0
+        ? node.op.stacked(b, node, t, right!, [lead, 0])
+        : node.op.stacked(b, node, left!, t, [0, lead]),
+    );
+  const pair = common(b, joined(b, x.first), joined(b, y.first));
+  const mixed = mapBlock(pair?.[0], ({ node: t, lead }) =>
+    scale(b, node.op.stacked(b, node, t, pair![1].node, [lead, lead]), 2),
+  );
+  return {
+    first: addStacks(b, along(x.first, 0), along(y.first, 1)),
+    second: addStacks(b, addStacks(b, along(x.second, 0), mixed), along(y.second, 1)),
+  };
+}
+
+/** z' = f' x', z'' = f' x'' + f'' x'². */
+function elementwiseTangents(b: Builder, node: Node, op: ElementwiseOp<unknown>, { first, second }: Tangents): Tangents {
+  const [slope, curvature] = [op.derivative(b, node, 1), op.derivative(b, node, 2)];
+  const times = (factor: Node | undefined, block: Block | undefined): Stack =>
+    factor ? mapBlock(block, ({ node: x }) => mul(b, x, factor)) : [];
+  const x = joined(b, first);
+  const squared = x && { ...x, node: mul(b, x.node, x.node) };
+  return {
+    first: times(slope, x),
+    second: addStacks(b, times(slope, joined(b, second)), times(curvature, squared)),
+  };
+}
+
+function mapBlock(block: Block | undefined, f: (block: Block) => Node): Stack {
+  return block ? [{ ...block, node: f(block) }] : [];
+}

@@ -1,0 +1,77 @@
+import { concrete, type DType, formatShape, type Graph, isBatch, type Shape } from "../graph/index.ts";
+import { ShapeError } from "../util/errors.ts";
+import type { NDArray } from "../util/ndarray.ts";
+import type { Precision } from "../onnx/index.ts";
+
+/** A tensor that an engine owns. What is behind it (an array, a GPU buffer) is the engine's affair. */
+export interface EngineTensor {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+/** Tensors by the name of the graph's input or output. */
+export type Tensors = Readonly<Record<string, EngineTensor>>;
+
+/** A compiled graph. */
+export interface Session {
+  /**
+   * Runs the graph.
+   * @param inputs one tensor for each input of the graph.
+   * @param donated tensors that the run may overwrite; they are disposed.
+   * @returns new tensors, by output name.
+   * @throws ShapeError naming the input that is missing or does not fit; DisposedError after `dispose`.
+   */
+  run(inputs: Tensors, donated?: readonly EngineTensor[]): Promise<Record<string, EngineTensor>>;
+  /** Frees the compiled graph. */
+  dispose(): Promise<void>;
+}
+
+/** What runs graphs: ONNX Runtime, or the float64 oracle. Every method is asynchronous. */
+export interface Engine {
+  readonly name: string;
+  readonly precision: Precision;
+  /** How many sessions were compiled so far, and how many of them are not yet disposed. */
+  readonly sessions: { readonly compiled: number; readonly live: number };
+  /** Copies an array to the engine: real numbers in the engine's precision, others as whole numbers. */
+  upload(array: NDArray): Promise<EngineTensor>;
+  /** Copies a tensor back: floats as Float32Array or Float64Array, whole numbers and bools as Int32Array. */
+  read(tensor: EngineTensor): Promise<NDArray>;
+  /** Frees tensors. */
+  release(...tensors: EngineTensor[]): void;
+  /** Compiles a graph. @throws GraphError where the engine cannot run it */
+  compile(graph: Graph): Promise<Session>;
+  /** Frees everything, sessions that are still alive included. */
+  dispose(): Promise<void>;
+}
+
+/**
+ * Checks the inputs of a run against the graph and finds the batch size.
+ * @throws ShapeError naming the input, what was expected and what was found.
+ */
+export function checkInputs(graph: Graph, inputs: Tensors): number {
+  let batch: { size: number; from: string } | undefined;
+  for (const { name, node } of graph.inputs) {
+    const tensor = inputs[name];
+    if (!tensor) throw new ShapeError(`input ${name} is missing: expected ${node.dtype}${formatShape(node.shape)}`);
+    if (tensor.dtype !== node.dtype)
+      throw new ShapeError(`input ${name}: expected ${node.dtype} entries, found ${tensor.dtype}`);
+    const size = batchSizeOf(node.shape, tensor.shape);
+    if (size !== undefined) batch ??= { size, from: name };
+    const expected = concrete(node.shape, batch?.size ?? 1);
+    if (expected.length !== tensor.shape.length || expected.some((length, i) => length !== tensor.shape[i])) {
+      const beside = batch && batch.from !== name ? ` (${batch.from} has ${batch.size} samples)` : "";
+      throw new ShapeError(
+        `input ${name}: expected shape ${formatShape(node.shape)}${beside}, found ${formatShape(tensor.shape)}`,
+      );
+    }
+  }
+  return batch?.size ?? 1;
+}
+
+/** The batch size that a tensor's shape implies, if the pattern has the batch as an axis. */
+function batchSizeOf(pattern: Shape, shape: readonly number[]): number | undefined {
+  const axis = pattern.findIndex((dim) => isBatch(dim) && dim.power === 1);
+  const dim = pattern[axis];
+  const length = shape[axis];
+  return dim === undefined || length === undefined || !isBatch(dim) ? undefined : length / dim.factor;
+}

@@ -1,0 +1,122 @@
+import { type BatchDim, type DType, formatDim, isBatch, type Node, type Shape } from "../graph/index.ts";
+import { internal } from "../util/errors.ts";
+import type { Attribute, ElementType, OnnxNode, OnnxTensor } from "./model-proto.ts";
+
+/** The real numbers of a compiled graph. */
+export type Precision = "float32" | "float64";
+
+/** The ONNX program under construction; values are known by name. */
+export class Lowering {
+  readonly nodes: OnnxNode[] = [];
+  readonly initializers: OnnxTensor[] = [];
+  readonly precision: Precision;
+  readonly #constants = new Map<string, string>();
+  readonly #lengths = new Map<string, string>();
+  readonly #named = new Set<string>();
+  #sample: { name: string; axis: number; dim: BatchDim } | undefined;
+
+  constructor(precision: Precision) {
+    this.precision = precision;
+  }
+
+  element(dtype: DType): ElementType {
+    return dtype === "float" ? this.precision : dtype === "int" ? "int64" : "bool";
+  }
+
+  /** Adds an operator and names its result. */
+  emit(type: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}): string {
+    const output = `${type}_${this.nodes.length}`;
+    this.nodes.push({ type, inputs, output, attributes });
+    return output;
+  }
+
+  /** Gives a result of the program its outside name: that of the operator itself where it has none yet. */
+  output(value: string, name: string): void {
+    const at = this.nodes.findIndex((node) => node.output === value);
+    const node = this.nodes[at];
+    if (!node || this.#named.has(value)) {
+      this.nodes.push({ type: "Identity", inputs: [value], output: name, attributes: {} });
+      return;
+    }
+    this.#named.add(value);
+    this.nodes.splice(at, 1, { ...node, output: name });
+    for (let i = at + 1; i < this.nodes.length; i++) {
+      const user = this.nodes[i]!;
+      if (user.inputs.includes(value))
+        this.nodes[i] = { ...user, inputs: user.inputs.map((input) => (input === value ? name : input)) };
+    }
+  }
+
+  /** A tensor known now; equal ones share a name. */
+  constant(data: readonly number[], shape: readonly number[], dtype: DType): string {
+    const key = `${dtype}[${shape}] ${data}`;
+    const known = this.#constants.get(key);
+    if (known) return known;
+    const name = `constant_${this.initializers.length}`;
+    const element = this.element(dtype);
+    this.initializers.push({ name, element, shape, bytes: bytesOf(data, element) });
+    this.#constants.set(key, name);
+    return name;
+  }
+
+  /** A real number as a scalar tensor. */
+  number(value: number): string {
+    return this.constant([value], [], "float");
+  }
+
+  /** Whole numbers as a vector: axes, lengths, ends. */
+  ints(values: readonly number[]): string {
+    return this.constant(values, [values.length], "int");
+  }
+
+  /** Names an input from whose shape the batch size can be read. */
+  offerBatch(name: string, shape: Shape): void {
+    const axis = shape.findIndex((dim) => isBatch(dim) && dim.power === 1);
+    if (axis >= 0) this.#sample ??= { name, axis, dim: shape[axis] as BatchDim };
+  }
+
+  /** A shape as a vector of whole numbers, computed from the batch size where it grows with it. */
+  shape(shape: Shape): string {
+    if (!shape.some(isBatch)) return this.ints(shape as number[]);
+    const parts = shape.map((dim) => (isBatch(dim) ? this.#length(dim) : this.ints([dim])));
+    return parts.length === 1 ? parts[0]! : this.emit("Concat", parts, { axis: 0 });
+  }
+
+  #length(dim: BatchDim): string {
+    const key = formatDim(dim);
+    const known = this.#lengths.get(key);
+    if (known) return known;
+    let name = this.#batchSize();
+    for (let power = 1; power < dim.power; power++) name = this.emit("Mul", [name, this.#batchSize()]);
+    if (dim.factor !== 1) name = this.emit("Mul", [name, this.ints([dim.factor])]);
+    this.#lengths.set(key, name);
+    return name;
+  }
+
+  #batchSize(): string {
+    const { name, axis, dim } = this.#sample ?? internal("a batch axis without an input that has it");
+    const key = "batch itself";
+    const known = this.#lengths.get(key);
+    if (known) return known;
+    const length = this.emit("Shape", [name], { start: axis, end: axis + 1 });
+    const size = dim.factor === 1 ? length : this.emit("Div", [length, this.ints([dim.factor])]);
+    this.#lengths.set(key, size);
+    return size;
+  }
+}
+
+function bytesOf(data: readonly number[], element: ElementType): Uint8Array {
+  switch (element) {
+    case "float32":
+      return new Uint8Array(Float32Array.from(data).buffer);
+    case "float64":
+      return new Uint8Array(Float64Array.from(data).buffer);
+    case "int64":
+      return new Uint8Array(BigInt64Array.from(data, BigInt).buffer);
+    case "bool":
+      return Uint8Array.from(data);
+  }
+}
+
+/** How one primitive is written in ONNX: the name of its result, from the names of its inputs. */
+export type Lower<A> = (to: Lowering, node: Node<A>, inputs: readonly string[]) => string;

@@ -1,0 +1,79 @@
+import { isBatch, type Shape } from "../graph/index.ts";
+import type { AttrsOf, Primitive } from "../ops/index.ts";
+import { internal } from "../util/errors.ts";
+import type { Lower, Lowering } from "./lowering.ts";
+import { ELEMENT } from "./model-proto.ts";
+
+/** The operator of the same meaning, with no attributes. */
+function direct(type: string): Lower<unknown> {
+  return (to, _node, inputs) => to.emit(type, inputs);
+}
+
+/** An operator that the engine lacks in float64, and how it is composed there. */
+function composedInDouble(type: string, compose: (to: Lowering, x: string) => string): Lower<unknown> {
+  return (to, _node, [x]) => (to.precision === "float64" ? compose(to, x!) : to.emit(type, [x!]));
+}
+
+/** The shape for Reshape: −1 stands for the one axis that grows with the batch. */
+function reshapeTo(to: Lowering, shape: Shape): string {
+  const growing = shape.filter(isBatch).length;
+  return growing > 1 ? to.shape(shape) : to.ints(shape.map((dim) => (isBatch(dim) ? -1 : dim)));
+}
+
+const elu = (to: Lowering, x: string): string => {
+  const negative = to.emit("Sub", [to.emit("Exp", [to.emit("Min", [x, to.number(0)])]), to.number(1)]);
+  return to.emit("Where", [to.emit("Greater", [x, to.number(0)]), x, negative]);
+};
+
+const softplus = (to: Lowering, x: string): string => {
+  const tail = to.emit("Exp", [to.emit("Neg", [to.emit("Abs", [x])])]);
+  return to.emit("Add", [to.emit("Max", [x, to.number(0)]), to.emit("Log", [to.emit("Add", [tail, to.number(1)])])]);
+};
+
+/** Every primitive in ONNX, opset 18. https://onnx.ai/onnx/operators/ */
+export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
+  input: (_to, { attrs }) => attrs.name,
+  constant: (to, { attrs }) => to.constant(attrs.data, attrs.shape, attrs.dtype),
+  reshape: (to, { attrs }, [x]) => to.emit("Reshape", [x!, reshapeTo(to, attrs.shape)]),
+  permute: (to, { attrs }, [x]) => to.emit("Transpose", [x!], { perm: attrs.order }),
+  slice: (to, { attrs: { axis, start, end } }, [x]) =>
+    to.emit("Slice", [x!, to.ints([start]), to.ints([end]), to.ints([axis])]),
+  concat: (to, { attrs }, inputs) => to.emit("Concat", inputs, { axis: attrs.axis }),
+  pad: (to, { attrs: { axis, before, after }, shape }, [x]) => {
+    const none = shape.map(() => 0);
+    return to.emit("Pad", [x!, to.ints([...none.with(axis, before), ...none.with(axis, after)])]);
+  },
+  broadcast: (to, { attrs }, [x]) => to.emit("Expand", [x!, to.shape(attrs.shape)]),
+  sum: (to, { attrs }, [x]) => to.emit("ReduceSum", [x!, to.ints(attrs.axes)], { keepdims: 0 }),
+  gather: (to, { attrs }, inputs) => to.emit("GatherElements", inputs, { axis: attrs.axis }),
+  scatterAdd: (to, { attrs, shape }, [x, index]) => {
+    const zeros = to.emit("Expand", [to.number(0), to.shape(shape)]);
+    return to.emit("ScatterElements", [zeros, index!, x!], { axis: attrs.axis, reduction: "add" });
+  },
+  argmax: (to, { attrs }, [x]) => to.emit("ArgMax", [x!], { axis: attrs.axis, keepdims: 1 }),
+  max: (to, { attrs }, [x]) => to.emit("ReduceMax", [x!, to.ints([attrs.axis])], { keepdims: 1 }),
+  matmul: direct("MatMul"),
+  add: direct("Add"),
+  sub: direct("Sub"),
+  scale: (to, { attrs }, [x]) => to.emit("Mul", [x!, to.number(attrs.factor)]),
+  mul: direct("Mul"),
+  where: direct("Where"),
+  greater: direct("Greater"),
+  equal: direct("Equal"),
+  sign: direct("Sign"),
+  cast: (to, { attrs }, [x]) => to.emit("Cast", [x!], { to: ELEMENT[to.element(attrs.dtype)] }),
+  stopGradient: (_to, _node, [x]) => x ?? internal("stopGradient without an input"),
+  exp: direct("Exp"),
+  log: direct("Log"),
+  reciprocal: direct("Reciprocal"),
+  sqrt: direct("Sqrt"),
+  pow: (to, { attrs }, [x]) => to.emit("Pow", [x!, to.number(attrs.exponent)]),
+  tanh: direct("Tanh"),
+  sigmoid: direct("Sigmoid"),
+  softplus: composedInDouble("Softplus", softplus),
+  relu: direct("Relu"),
+  elu: composedInDouble("Elu", elu),
+  abs: direct("Abs"),
+  sin: direct("Sin"),
+  cos: direct("Cos"),
+};

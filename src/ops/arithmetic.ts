@@ -1,0 +1,186 @@
+import type { BilinearOp, Builder, ConstantOp, DType, LinearOp, Node } from "../graph/index.ts";
+import { aligned, broadcast, sameType } from "./reduce.ts";
+import { constantOp, type ConstantAttrs, scalar } from "./source.ts";
+import { mismatch } from "./strides.ts";
+
+/** https://onnx.ai/onnx/operators/onnx__Add.html */
+export const addOp: LinearOp<object> = {
+  name: "add",
+  kind: "linear",
+  infer: ([x, y]) => sameType("add", x!, y!),
+  value: ([x, y]) => x!.data.map((value, i) => value + y!.data[i]!),
+  push: (_b, _node, x) => x,
+  transpose: (_b, _node, cotangent) => cotangent,
+  batchRule: () => "kept",
+};
+
+/** x + y, broadcast together. */
+export function add(b: Builder, x: Node, y: Node): Node {
+  return b.apply(addOp, aligned(b, "add", x, y), {});
+}
+
+/** https://onnx.ai/onnx/operators/onnx__Sub.html */
+export const subOp: LinearOp<object> = {
+  name: "sub",
+  kind: "linear",
+  infer: ([x, y]) => sameType("sub", x!, y!),
+  value: ([x, y]) => x!.data.map((value, i) => value - y!.data[i]!),
+  push: (b, _node, x, index) => (index === 0 ? x : scale(b, x, -1)),
+  transpose: (b, _node, cotangent, index) => (index === 0 ? cotangent : scale(b, cotangent, -1)),
+  batchRule: () => "kept",
+};
+
+/** x − y, broadcast together. */
+export function sub(b: Builder, x: Node, y: Node): Node {
+  return b.apply(subOp, aligned(b, "sub", x, y), {});
+}
+
+/** Multiplication by a number. */
+export const scaleOp: LinearOp<{ factor: number }> = {
+  name: "scale",
+  kind: "linear",
+  infer: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
+  value: ([x], { factor }) => x!.data.map((value) => factor * value),
+  simplify([x], { factor }, _type, b) {
+    if (factor === 1) return x;
+    return x!.op === scaleOp ? scale(b, x!.inputs[0]!, factor * (x!.attrs as { factor: number }).factor) : undefined;
+  },
+  push: (b, { attrs }, x) => scale(b, x, attrs.factor),
+  transpose: (b, { attrs }, cotangent) => scale(b, cotangent, attrs.factor),
+  batchRule: () => "kept",
+};
+
+/** factor · x */
+export function scale(b: Builder, x: Node, factor: number): Node {
+  return b.apply(scaleOp, [x], { factor });
+}
+
+/** x + constant */
+export function shift(b: Builder, x: Node, amount: number): Node {
+  return add(b, x, scalar(b, amount, x.dtype));
+}
+
+/** https://onnx.ai/onnx/operators/onnx__Mul.html */
+export const mulOp: BilinearOp<object> = {
+  name: "mul",
+  kind: "bilinear",
+  infer: ([x, y]) => sameType("mul", x!, y!),
+  value: ([x, y]) => x!.data.map((value, i) => value * y!.data[i]!),
+  simplify([x, y], _attrs, _type, b) {
+    const [cx, cy] = [numberIn(x!), numberIn(y!)];
+    if (cy !== undefined) return scale(b, x!, cy);
+    return cx === undefined ? undefined : scale(b, y!, cx);
+  },
+  stacked: (b, _node, x, y) => mul(b, x, y),
+  transpose: (b, _node, cotangent, other) => mul(b, cotangent, other),
+  batchRule: () => "kept",
+};
+
+/** The number that a tensor repeats, where it is known when the graph is made. */
+function numberIn(x: Node): number | undefined {
+  const source = x.op.name === "broadcast" ? x.inputs[0]! : x;
+  if (source.op !== constantOp || x.dtype !== "float") return undefined;
+  const { data } = source.attrs as ConstantAttrs;
+  return data.length === 1 ? data[0] : undefined;
+}
+
+/** x · y entry by entry, broadcast together. */
+export function mul(b: Builder, x: Node, y: Node): Node {
+  return b.apply(mulOp, aligned(b, "mul", x, y), {});
+}
+
+/** x for which `condition` holds, y elsewhere. https://onnx.ai/onnx/operators/onnx__Where.html */
+export const whereOp: LinearOp<object> = {
+  name: "where",
+  kind: "linear",
+  infer([condition, x, y]) {
+    if (condition!.dtype !== "bool") throw mismatch("where", "a condition of dtype bool", condition!);
+    sameType("where", { ...condition!, dtype: x!.dtype }, x!);
+    return sameType("where", x!, y!);
+  },
+  value: ([condition, x, y]) => x!.data.map((value, i) => (condition!.data[i] ? value : y!.data[i]!)),
+  push(b, { inputs: [condition] }, x, index) {
+    const zero = scalar(b, 0);
+    return index === 1 ? where(b, condition!, x, zero) : where(b, condition!, zero, x);
+  },
+  transpose(b, { inputs: [condition] }, cotangent, index) {
+    const zero = scalar(b, 0);
+    return index === 1 ? where(b, condition!, cotangent, zero) : where(b, condition!, zero, cotangent);
+  },
+  batchRule: () => "kept",
+};
+
+/** x where `condition` holds, y elsewhere, broadcast together. */
+export function where(b: Builder, condition: Node, x: Node, y: Node): Node {
+  const [left, right] = aligned(b, "where", x, y);
+  const [mask, first] = aligned(b, "where", condition, left);
+  return b.apply(whereOp, [mask, first, broadcast(b, right, first.shape)], {});
+}
+
+function comparison(name: string, compare: (x: number, y: number) => boolean): ConstantOp<object> {
+  return {
+    name,
+    kind: "constant",
+    infer: ([x, y]) => ({ shape: sameType(name, x!, y!).shape, dtype: "bool" }),
+    value: ([x, y]) => x!.data.map((value, i) => Number(compare(value, y!.data[i]!))),
+    batchRule: () => "kept",
+  };
+}
+
+/** https://onnx.ai/onnx/operators/onnx__Greater.html */
+export const greaterOp: ConstantOp<object> = comparison("greater", (x, y) => x > y);
+/** https://onnx.ai/onnx/operators/onnx__Equal.html */
+export const equalOp: ConstantOp<object> = comparison("equal", (x, y) => x === y);
+
+/** x > y entry by entry, broadcast together. */
+export function greater(b: Builder, x: Node, y: Node): Node {
+  return b.apply(greaterOp, aligned(b, "greater", x, y), {});
+}
+
+/** x = y entry by entry, broadcast together. */
+export function equal(b: Builder, x: Node, y: Node): Node {
+  return b.apply(equalOp, aligned(b, "equal", x, y), {});
+}
+
+/** −1, 0 or 1. https://onnx.ai/onnx/operators/onnx__Sign.html */
+export const signOp: ConstantOp<object> = {
+  name: "sign",
+  kind: "constant",
+  infer: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
+  value: ([x]) => x!.data.map(Math.sign),
+  batchRule: () => "kept",
+};
+
+/** The sign of each entry. */
+export function sign(b: Builder, x: Node): Node {
+  return b.apply(signOp, [x], {});
+}
+
+/** https://onnx.ai/onnx/operators/onnx__Cast.html */
+export const castOp: ConstantOp<{ dtype: DType }> = {
+  name: "cast",
+  kind: "constant",
+  infer: ([x], { dtype }) => ({ shape: x!.shape, dtype }),
+  value: ([x], { dtype }) => x!.data.map((value) => (dtype === "bool" ? Number(value !== 0) : Math.trunc(value))),
+  simplify: ([x], { dtype }) => (x!.dtype === dtype ? x : undefined),
+  batchRule: () => "kept",
+};
+
+/** x with another dtype; no derivative passes through. */
+export function cast(b: Builder, x: Node, dtype: DType): Node {
+  return b.apply(castOp, [x], { dtype });
+}
+
+/** x as a constant: the value passes, derivatives do not. */
+export const stopGradientOp: ConstantOp<object> = {
+  name: "stopGradient",
+  kind: "constant",
+  infer: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
+  value: ([x]) => x!.data,
+  batchRule: () => "kept",
+};
+
+/** x with its derivatives cut off (`detach` in PyTorch). */
+export function stopGradient(b: Builder, x: Node): Node {
+  return b.apply(stopGradientOp, [x], {});
+}

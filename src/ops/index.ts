@@ -1,0 +1,63 @@
+import * as arithmetic from "./arithmetic.ts";
+import * as elementwise from "./elementwise.ts";
+import { matmulOp } from "./matmul.ts";
+import { concatOp, padOp, permuteOp, reshapeOp, sliceOp } from "./move.ts";
+import { broadcastOp, sumOp } from "./reduce.ts";
+import { argmaxOp, gatherOp, maxOp, scatterAddOp } from "./select.ts";
+import { constantOp, inputOp } from "./source.ts";
+
+/** Every primitive. What a room must know of each (a lowering, a test case) is a table over these keys. */
+export const primitives = {
+  input: inputOp,
+  constant: constantOp,
+  reshape: reshapeOp,
+  permute: permuteOp,
+  slice: sliceOp,
+  concat: concatOp,
+  pad: padOp,
+  broadcast: broadcastOp,
+  sum: sumOp,
+  gather: gatherOp,
+  scatterAdd: scatterAddOp,
+  argmax: argmaxOp,
+  max: maxOp,
+  matmul: matmulOp,
+  add: arithmetic.addOp,
+  sub: arithmetic.subOp,
+  scale: arithmetic.scaleOp,
+  mul: arithmetic.mulOp,
+  where: arithmetic.whereOp,
+  greater: arithmetic.greaterOp,
+  equal: arithmetic.equalOp,
+  sign: arithmetic.signOp,
+  cast: arithmetic.castOp,
+  stopGradient: arithmetic.stopGradientOp,
+  exp: elementwise.expOp,
+  log: elementwise.logOp,
+  reciprocal: elementwise.reciprocalOp,
+  sqrt: elementwise.sqrtOp,
+  pow: elementwise.powOp,
+  tanh: elementwise.tanhOp,
+  sigmoid: elementwise.sigmoidOp,
+  softplus: elementwise.softplusOp,
+  relu: elementwise.reluOp,
+  elu: elementwise.eluOp,
+  abs: elementwise.absOp,
+  sin: elementwise.sinOp,
+  cos: elementwise.cosOp,
+} as const;
+
+/** The name of a primitive. */
+export type Primitive = keyof typeof primitives;
+/** The attributes of a primitive. */
+export type AttrsOf<P extends Primitive> = (typeof primitives)[P] extends { infer(inputs: never, attrs: infer A): unknown }
+  ? A
+  : never;
+
+export { add, cast, equal, greater, mul, scale, shift, sign, stopGradient, sub, where } from "./arithmetic.ts";
+export { abs, cos, elu, exp, log, pow, reciprocal, relu, sigmoid, sin, softplus, sqrt, tanh } from "./elementwise.ts";
+export { matmul } from "./matmul.ts";
+export { concat, flatten, pad, permute, reshape, slice, transposeLast, unsqueeze } from "./move.ts";
+export { broadcast, commonShape, sum, sumKeep } from "./reduce.ts";
+export { argmax, gather, max, scatterAdd } from "./select.ts";
+export { BATCH_SIZE, batchSize, constant, input, scalar } from "./source.ts";
