@@ -1,0 +1,33 @@
+import { OptionError } from "../util/errors.ts";
+
+/**
+ * Refuses options that `where` does not have, so that a misspelt one is never ignored.
+ * @throws OptionError naming the first unknown option.
+ */
+export function refuseUnknown(where: string, options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options))
+    if (!known.includes(name))
+      throw new OptionError(`${where}: unknown option "${name}"; its options are ${known.join(", ")}`);
+}
+
+/**
+ * Asserts that an option is a whole number, `least` or more.
+ * @throws OptionError naming the option and the value found.
+ */
+export function checkWhole(
+  name: string,
+  value: unknown,
+  least: number = Number.MIN_SAFE_INTEGER,
+): asserts value is number {
+  if (Number.isSafeInteger(value) && (value as number) >= least) return;
+  const bound = least === Number.MIN_SAFE_INTEGER ? "" : `, ${least} or more`;
+  throw new OptionError(`${name} must be a whole number${bound}; found ${String(value)}`);
+}
+
+/**
+ * Asserts that an option is true or false.
+ * @throws OptionError naming the option and the value found.
+ */
+export function checkBoolean(name: string, value: unknown): asserts value is boolean {
+  if (typeof value !== "boolean") throw new OptionError(`${name} must be true or false; found ${String(value)}`);
+}
