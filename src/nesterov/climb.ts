@@ -1,0 +1,34 @@
+import { isBetween, middle } from "./bracket.ts";
+import { double2 } from "./double2.ts";
+import { type CubicModel, evaluate, excess, type Point, tangentStep } from "./model.ts";
+import { type CubicSolution, found, MAX_TRIALS, missing, TOLERANCE } from "./solution.ts";
+
+/** What agreement of ‖Dη‖ and r is still taken where rounding allows no better. */
+const LOOSE_TOLERANCE = 1e-12;
+
+/**
+ * Climbs to the root from a point below it where M is positive definite. Tangent steps rise to the root and cannot
+ * pass it, quadratically in the end; bisection is for rounding and for data that span many scales.
+ */
+export function climb(model: CubicModel, start: Point): CubicSolution {
+  let low = start.r;
+  let high = double2(start.norm);
+  let best = start;
+  let next = tangentStep(model, start);
+  for (let i = 1; i < MAX_TRIALS; i++) {
+    if (i % 8 === 0 || !isBetween(low, next, high)) next = middle(low, high);
+    const point = evaluate(model, next);
+    if (!point.definite) {
+      low = next;
+      continue;
+    }
+    const error = Math.abs(excess(point)) / point.norm;
+    const bestError = Math.abs(excess(best)) / best.norm;
+    if (error < bestError) best = point;
+    if (error <= TOLERANCE || (error <= LOOSE_TOLERANCE && error > bestError / 2)) return found(best);
+    if (excess(point) > 0) low = next;
+    else high = next;
+    next = tangentStep(model, point);
+  }
+  return missing("the secular equation was not solved within rounding");
+}

@@ -1,0 +1,21 @@
+import type { Point } from "./model.ts";
+
+/** What `nesterovLrs` found: the rates η with r = ‖Dη‖, or why there are none. */
+export type CubicSolution =
+  | { readonly found: true; readonly lrs: Float64Array; readonly r: number; readonly hard: boolean }
+  | { readonly found: false; readonly reason: string };
+
+/** The solution at a root. */
+export function found({ lrs, norm }: Point): CubicSolution {
+  return { found: true, lrs, r: norm, hard: false };
+}
+
+export function missing(reason: string): CubicSolution {
+  return { found: false, reason };
+}
+
+/** Factorisations spent on one problem at most; about ten is usual. */
+export const MAX_TRIALS = 200;
+
+/** ‖Dη‖ and r agree to this at a root. */
+export const TOLERANCE = 1e-14;
