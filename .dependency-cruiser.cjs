@@ -16,11 +16,11 @@ const rooms = {
   interop: ["onnx", "ops", "graph"],
   nesterov: [],
   summary: below,
-  nn: ["interop", "ops", "graph"],
+  nn: ["interop", "engine", "ops", "graph"],
   optim: belowOptim,
   models: ["nn", ...belowOptim],
   datasets: ["nn", ...belowOptim],
-  train: ["optim", ...belowOptim],
+  train: ["datasets", "nn", "optim", ...belowOptim],
   report: ["train", "optim", "models", "datasets", "nn", ...belowOptim],
 };
 

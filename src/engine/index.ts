@@ -1,3 +1,17 @@
 export type { Precision } from "../onnx/index.ts";
+export { defaultEngine, setDefaultEngine } from "./default.ts";
 export type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
+export { type Program, Programs, type Source, sharedProgram } from "./programs.ts";
 export { ReferenceEngine } from "./reference.ts";
+export { DATA_INPUTS, type Objective, type RangeCheck, Variable } from "./variable.ts";
+export {
+  checkBatch,
+  checkFinite,
+  type DataSpec,
+  dataInputs,
+  samplesOf,
+  sliceBatch,
+  specOf,
+  uploadBatch,
+  uploadScalar,
+} from "./data.ts";

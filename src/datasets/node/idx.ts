@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { DataError } from "../../util/errors.ts";
 import { type NDArray, sizeOf } from "../../util/ndarray.ts";
-import { refuseUnknown } from "../options.ts";
+import { refuseUnknown } from "../../util/options.ts";
 
 /** How {@link readIdx} reports a file that is not there. */
 export interface IdxOptions {

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { DataError, OptionError } from "../../util/errors.ts";
 import type { NDArray } from "../../util/ndarray.ts";
 import { Dataset } from "../dataset.ts";
-import { refuseUnknown } from "../options.ts";
+import { refuseUnknown } from "../../util/options.ts";
 import { arraySamples, byteSamples } from "../samples.ts";
 import { readIdx } from "./idx.ts";
 

@@ -1,0 +1,67 @@
+import { type Graph, printGraph } from "../graph/index.ts";
+import { DisposedError } from "../util/errors.ts";
+import type { Engine, Session } from "./engine.ts";
+
+/** What is compiled once and run many times: a session and what its maker wants to know beside it. */
+export interface Program<T> {
+  readonly session: Session;
+  readonly plan: T;
+}
+
+/** A graph to compile, and what its maker wants to know beside it. */
+export interface Source<T> {
+  readonly graph: Graph;
+  readonly plan: T;
+}
+
+/** Compiled graphs by key, all released together. */
+export class Programs {
+  readonly engine: Engine;
+  readonly #limit: number;
+  readonly #programs = new Map<string, Promise<Program<unknown>>>();
+  #disposed = false;
+
+  /** @param limit how many programs to keep; beyond it the one that was used longest ago is released. */
+  constructor(engine: Engine, limit: number = Number.POSITIVE_INFINITY) {
+    this.engine = engine;
+    this.#limit = limit;
+  }
+
+  /** The program of this key, compiled from `build` the first time. The key must tell apart all that `build` depends on. */
+  async get<T>(key: string, build: () => Source<T>): Promise<Program<T>> {
+    if (this.#disposed) throw new DisposedError("this object was disposed");
+    const program = (this.#programs.get(key) as Promise<Program<T>> | undefined) ?? this.#compile(build());
+    this.#programs.delete(key);
+    this.#programs.set(key, program);
+    program.catch(() => this.#programs.delete(key));
+    const [oldest] = this.#programs;
+    if (oldest && this.#programs.size > this.#limit) {
+      this.#programs.delete(oldest[0]);
+      await (await oldest[1]).session.dispose();
+    }
+    return program;
+  }
+
+  async #compile<T>({ graph, plan }: Source<T>): Promise<Program<T>> {
+    return { session: await this.engine.compile(graph), plan };
+  }
+
+  /** Releases every session. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    const settled = await Promise.allSettled(this.#programs.values());
+    this.#programs.clear();
+    for (const each of settled) if (each.status === "fulfilled") await each.value.session.dispose();
+  }
+}
+
+/** How many programs of one-off calls (`predict`, `computeHg` …) an engine keeps compiled. */
+const SHARED_LIMIT = 32;
+const shared = new WeakMap<Engine, Programs>();
+
+/** The program for a graph on an engine, for calls that own no programs: equal graphs share one. */
+export function sharedProgram<T>(engine: Engine, source: Source<T>): Promise<Program<T>> {
+  const programs = shared.get(engine) ?? new Programs(engine, SHARED_LIMIT);
+  shared.set(engine, programs);
+  return programs.get(printGraph(source.graph), () => source);
+}

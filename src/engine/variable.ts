@@ -1,0 +1,81 @@
+import type { Builder, Node } from "../graph/index.ts";
+import { ShapeError } from "../util/errors.ts";
+import type { FloatData, NDArray } from "../util/ndarray.ts";
+import type { Engine, EngineTensor } from "./engine.ts";
+
+/**
+ * A tensor of real numbers that outlives a run: a parameter. It is kept on the host until an engine asks for it, and
+ * from then on by that engine.
+ */
+export class Variable {
+  readonly shape: readonly number[];
+  /** Whether training may change it; a partition holds exactly the trainable ones. */
+  trainable = true;
+  #host: NDArray<FloatData> | undefined;
+  #place: { readonly engine: Engine; readonly tensor: EngineTensor } | undefined;
+
+  constructor(value: NDArray<FloatData>) {
+    this.shape = value.shape;
+    this.#host = value;
+  }
+
+  /** The tensor on this engine, uploaded or moved there the first time. The variable keeps it: do not release it. */
+  async on(engine: Engine): Promise<EngineTensor> {
+    if (this.#place?.engine === engine) return this.#place.tensor;
+    const tensor = await engine.upload(await this.read());
+    this.set(engine, tensor);
+    return tensor;
+  }
+
+  /** Gives the variable a new value, which it owns from now on; the old one is released. */
+  set(engine: Engine, tensor: EngineTensor): void {
+    const old = this.#place;
+    this.#place = { engine, tensor };
+    this.#host = undefined;
+    old?.engine.release(old.tensor);
+  }
+
+  /** A copy of the value. */
+  async read(): Promise<NDArray<FloatData>> {
+    if (this.#host) return { shape: this.shape, data: this.#host.data.slice() };
+    const { engine, tensor } = this.#place!;
+    return (await engine.read(tensor)) as NDArray<FloatData>;
+  }
+
+  /** Gives the variable a value from the host, copied. @throws ShapeError */
+  write(value: NDArray<FloatData>): void {
+    if (value.shape.length !== this.shape.length || value.shape.some((length, i) => length !== this.shape[i]))
+      throw new ShapeError(`expected shape [${this.shape.join(", ")}], found [${value.shape.join(", ")}]`);
+    const old = this.#place;
+    this.#host = { shape: this.shape, data: value.data.slice() };
+    this.#place = undefined;
+    old?.engine.release(old.tensor);
+  }
+}
+
+/** A whole number that must lie in `[0, bound)`, or be `except`: a label. Checked before the data are used. */
+export interface RangeCheck {
+  readonly input: string;
+  readonly bound: number;
+  readonly except?: number;
+}
+
+/** The names of the inputs that hold a batch. */
+export const DATA_INPUTS = ["x", "y"] as const;
+
+/** What a training program traces: a scalar loss of variables and a batch. */
+export interface Objective {
+  /** All variables by name, in PyTorch's order. */
+  readonly variables: ReadonlyMap<string, Variable>;
+  /**
+   * Writes the loss into a graph.
+   * @param variables the input that stands for each variable.
+   * @param data the inputs x and y, or none for an objective without data.
+   * @throws GraphError where the loss is not a scalar.
+   */
+  trace(
+    b: Builder,
+    variables: ReadonlyMap<Variable, Node>,
+    data: readonly Node[],
+  ): { readonly loss: Node; readonly checks: readonly RangeCheck[] };
+}

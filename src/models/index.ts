@@ -1,0 +1,1 @@
+export { Perceptron, type PerceptronOptions, perceptron } from "./perceptron.ts";

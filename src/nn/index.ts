@@ -1,0 +1,10 @@
+export { type Activation, activations, linear, logSoftmax, logsumexp, softmax } from "./functional.ts";
+export { fromFunction, type ParameterFunction } from "./function-module.ts";
+export { manualSeed } from "./init.ts";
+export * as init from "./init.ts";
+export { Lambda, Linear, Sequential } from "./layers.ts";
+export type { Loss, NllOptions } from "./losses.ts";
+export * as losses from "./losses.ts";
+export { Module, Parameter, type StateDict } from "./module.ts";
+export { type FullLoss, fullObjective, objective } from "./objective.ts";
+export { cat, constant, Tensor, type TensorLike, where } from "./tensor.ts";

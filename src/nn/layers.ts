@@ -1,0 +1,53 @@
+import { checkWhole } from "../util/options.ts";
+import { linear } from "./functional.ts";
+import { uniform } from "./init.ts";
+import { Module, Parameter } from "./module.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** x Wᵀ + b. `weight` is [out, in], `bias` [out]; both start uniform on ±1/√in, as in PyTorch. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias?: Parameter;
+
+  constructor(inFeatures: number, outFeatures: number, options: { readonly bias?: boolean } = {}) {
+    super();
+    checkWhole("inFeatures", inFeatures, 1);
+    checkWhole("outFeatures", outFeatures, 1);
+    const bound = 1 / Math.sqrt(inFeatures);
+    this.weight = new Parameter(uniform([outFeatures, inFeatures], bound));
+    if (options.bias ?? true) this.bias = new Parameter(uniform([outFeatures], bound));
+  }
+
+  override forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+/** Modules one after the other, named by their index. */
+export class Sequential extends Module {
+  readonly #layers: readonly Module[];
+
+  constructor(...layers: Module[]) {
+    super();
+    this.#layers = layers;
+    Object.assign(this, layers);
+  }
+
+  override forward(x: Tensor): Tensor {
+    return this.#layers.reduce((value, layer) => layer.forward(value), x);
+  }
+}
+
+/** A function of a tensor as a module, such as an activation between the layers of a `Sequential`. */
+export class Lambda extends Module {
+  readonly #f: (x: Tensor) => Tensor;
+
+  constructor(f: (x: Tensor) => Tensor) {
+    super();
+    this.#f = f;
+  }
+
+  override forward(x: Tensor): Tensor {
+    return this.#f(x);
+  }
+}

@@ -1,0 +1,50 @@
+import type { Objective, RangeCheck, Variable } from "../engine/index.ts";
+import type { Builder, Node } from "../graph/index.ts";
+import { countOf, formatShape } from "../graph/index.ts";
+import { GraphError } from "../util/errors.ts";
+import type { Loss } from "./losses.ts";
+import { type Traceable, traceTwice, variablesOf } from "./predict.ts";
+import { Tensor, tracing } from "./tensor.ts";
+
+/** A loss of the batch alone, with the model inside it: (x, target) → scalar. */
+export type FullLoss = (x: Tensor, target: Tensor) => Tensor;
+
+/**
+ * The loss of a model as a function of its parameters and a batch.
+ * Without a batch, the model's `forward()` takes no input and the loss gets the output alone.
+ */
+export function objective(model: Traceable, loss: Loss): Objective {
+  return {
+    variables: variablesOf(model),
+    trace: (b, variables, [x, y]) =>
+      traceScalar(b, variables, () => {
+        const output = x ? model.forward(new Tensor(x)) : model.forward();
+        return loss(output, y ? new Tensor(y) : output);
+      }),
+  };
+}
+
+/** The same for a loss that contains the model, with its parameters named. */
+export function fullObjective(variables: ReadonlyMap<string, Variable>, loss: FullLoss): Objective {
+  return {
+    variables,
+    trace: (b, nodes, data) =>
+      traceScalar(b, nodes, () => {
+        const [x, y] = data.map((node) => new Tensor(node));
+        return loss(x!, y!);
+      }),
+  };
+}
+
+function traceScalar(
+  builder: Builder,
+  variables: ReadonlyMap<Variable, Node>,
+  run: () => Tensor,
+): { loss: Node; checks: readonly RangeCheck[] } {
+  const trace = { builder, variables, checks: [] as RangeCheck[] };
+  const loss = traceTwice(trace, run);
+  const { factor, power } = countOf(loss.shape);
+  if (factor !== 1 || power !== 0 || loss.dtype !== "float")
+    throw new GraphError(`the loss must be one real number, found ${loss.dtype}${formatShape(loss.shape)}`);
+  return { loss: tracing(trace, () => new Tensor(loss).reshape().node), checks: trace.checks };
+}
