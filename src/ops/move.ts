@@ -6,9 +6,9 @@ import {
   type LinearOp,
   mergeDims,
   type Node,
+  type Shape,
   sameDim,
   sameShape,
-  type Shape,
 } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
 import { fixedDim, mismatch, normalizeAxis, offsets, stridesOf } from "./strides.ts";
@@ -78,7 +78,8 @@ export const permuteOp: LinearOp<{ order: readonly number[] }> = {
     });
     return permute(b, cotangent, inverse);
   },
-  push: (b, { attrs: { order } }, x, _index, lead) => permute(b, x, lead ? [0, ...order.map((axis) => axis + 1)] : order),
+  push: (b, { attrs: { order } }, x, _index, lead) =>
+    permute(b, x, lead ? [0, ...order.map((axis) => axis + 1)] : order),
   batchRule: () => "kept",
 };
 
@@ -183,7 +184,7 @@ export const concatOp: LinearOp<{ axis: number }> = {
 
 /** The inputs one after the other along one axis. */
 export function concat(b: Builder, inputs: readonly Node[], axis: number): Node {
-  return b.apply(concatOp, inputs, { axis });
+  return b.apply(concatOp, inputs, { axis: normalizeAxis(axis, inputs[0]!.shape.length, "concat") });
 }
 
 export interface PadAttrs {
