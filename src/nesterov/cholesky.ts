@@ -23,7 +23,7 @@ const PIVOT_TOLERANCE = 2 * Number.EPSILON;
 /**
  * Factorises a symmetric matrix, scaled to unit diagonal, by Cholesky. With that scaling "positive definite" is decided
  * as well as the entries allow, however widely the diagonal ranges (A. van der Sluis, Numer. Math. 14, 1969;
- * N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, §10.1).
+ * N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, ch. 10).
  */
 export function factorise(matrix: ShiftedMatrix): DefiniteFactor | IndefiniteFactor {
   const { size, base } = matrix;

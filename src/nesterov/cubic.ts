@@ -7,7 +7,7 @@ import { PoleSearch } from "./search.ts";
 import { type CubicSolution, found, missing } from "./solution.ts";
 
 /**
- * Rates by anisotropic Nesterov cubic regularisation (arXiv 2312.03885, §4): the global minimiser of
+ * Rates by anisotropic Nesterov cubic regularisation (arXiv 2312.03885): the global minimiser of
  *
  *     −gᵀη + ½ ηᵀHη + (λ / 6) ‖Dη‖³,
  *

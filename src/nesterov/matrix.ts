@@ -41,7 +41,7 @@ export interface Refined {
 /**
  * Solves (base + diag(shift)) x = b by iterative refinement with residuals in twice the precision: x is right to its
  * last digits as long as `solve` gets one digit right (Wilkinson; N. J. Higham, *Accuracy and Stability of Numerical
- * Algorithms*, §12.1).
+ * Algorithms*, ch. 12).
  * @param solve an approximate solver.
  * @param scale positive weights that make the entries of x comparable, [size].
  * @returns x, and whether it settled.

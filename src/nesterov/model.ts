@@ -47,7 +47,7 @@ export function excess({ norm, r }: Point): number {
 /**
  * The next r. 1/‖Dη(r)‖ is concave in r and nearly a line (Conn, Gould & Toint, *Trust-Region Methods*, §7.3), so it is
  * replaced by its tangent and the rest of 1/‖Dη‖ = 1/r is solved as it is, a quadratic (as Cartis, Gould & Toint do,
- * Math. Program. 127, 2011, §6.1). The tangent lies above: the result never exceeds the root.
+ * Math. Program. 127, 2011, §6). The tangent lies above: the result never exceeds the root.
  */
 export function tangentStep(model: CubicModel, point: Point): Double2 {
   const { r, norm, lrs } = point;

@@ -1,4 +1,4 @@
-import { add, type Double2, double2, round, ZERO } from "./double2.ts";
+import { add, type Double2, difference, double2, round, ZERO } from "./double2.ts";
 import { dot, residual, weightedNorm } from "./matrix.ts";
 import { type CubicModel, matrixAt, type Point } from "./model.ts";
 
@@ -67,17 +67,28 @@ export function poleBelow(model: CubicModel, point: Point, start: Float64Array):
 }
 
 /**
- * The global minimiser at the pole: η = p + τ q with ‖Dη‖ = r (Conn, Gould & Toint, *Trust-Region Methods*, §7.3.1;
+ * The global minimiser at the pole: η = p + τ q with ‖Dη‖ = r (Conn, Gould & Toint, *Trust-Region Methods*, §7.3;
  * Nesterov & Polyak, Math. Program. 108, 2006, §5). τ has the sign of qᵀg; where that is 0, both signs are as good and
  * the largest entry of τ q is made positive.
  */
-export function minimiserAtPole(model: CubicModel, pole: Pole): PoleSolution {
-  const { x0, q, p, gamma, delta } = pole;
-  const r = Math.max(0, round(add(x0, double2(delta))));
+export function minimiserAtPole(model: CubicModel, point: Point, pole: Pole): PoleSolution {
+  const { x0, q, gamma, delta } = pole;
+  const root = add(x0, double2(delta));
+  const r = Math.max(0, round(root));
+  const p = restAt(model, point, pole, root, r);
   const restNorm = weightedNorm(p, model.D);
   const size = Math.sqrt(Math.max(0, r - restNorm)) * Math.sqrt(r + restNorm);
   const tau = size * (gamma === 0 ? leadingSign(q) : Math.sign(gamma));
   return { lrs: p.map((entry, s) => entry + tau * q[s]!), r, hard: gamma === 0 && delta === 0 };
+}
+
+/** p carried from the point's r to the root, M(root) p = M(point.r) p − (point.r − root) ½ λ D² p, unless it outgrows r. */
+function restAt(model: CubicModel, point: Point, pole: Pole, root: Double2, r: number): Float64Array {
+  const shift = difference(point.r, root);
+  const moved = weighted(model, pole.p).map((entry) => entry * shift);
+  const correction = withoutPart(model, point.solve(moved).x, pole.q);
+  const p = pole.p.map((entry, s) => entry + correction[s]!);
+  return weightedNorm(p, model.D) <= r ? p : pole.p;
 }
 
 /** qᵀ M(r) q / (½ λ) for ‖Dq‖ = 1: how far r is above the point where that vanishes. */
@@ -112,9 +123,13 @@ function partAlong(q: Float64Array, g: Float64Array): number {
 /** The part of M(r)⁻¹ g that is orthogonal to q in D². */
 function rest(model: CubicModel, point: Point, q: Float64Array, gamma: number): Float64Array {
   const along = weighted(model, q).map((entry) => (entry / (model.dampingInt / 2)) * gamma);
-  const p = point.solve(model.g.map((entry, s) => entry - along[s]!)).x;
-  const left = p.reduce((sum, entry, s) => sum + model.D[s]! * entry * (model.D[s]! * q[s]!), 0);
-  return p.map((entry, s) => entry - left * q[s]!);
+  return withoutPart(model, point.solve(model.g.map((entry, s) => entry - along[s]!)).x, q);
+}
+
+/** x less its part along q, in the inner product of D². */
+function withoutPart(model: CubicModel, x: Float64Array, q: Float64Array): Float64Array {
+  const part = x.reduce((sum, entry, s) => sum + model.D[s]! * entry * (model.D[s]! * q[s]!), 0);
+  return x.map((entry, s) => entry - part * q[s]!);
 }
 
 /** The δ ≥ 0 with (x0 + δ)² = restNorm² + (strength / δ)² and x0 + δ ≥ 0; for strength 0, the least with ≥. */

@@ -53,7 +53,8 @@ export class PoleSearch {
     const ahead = difference(next, this.#low) > 0;
     if (!rising && ahead && !(this.#pole && isHidden(this.#pole, point))) return next;
     const pole = this.#locate(point);
-    if (isHidden(pole, point) || point.r.hi <= nothing) return { found: true, ...minimiserAtPole(this.#model, pole) };
+    if (isHidden(pole, point) || point.r.hi <= nothing)
+      return { found: true, ...minimiserAtPole(this.#model, point, pole) };
     return rising ? climb(this.#model, point) : beyond(pole, this.#low, point.r);
   }
 
