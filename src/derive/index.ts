@@ -1,5 +1,5 @@
 export { rewrite } from "./active.ts";
 export { gradients } from "./reverse.ts";
+export { BATCH_SHARE, type BatchSplit, splitBatch } from "./split.ts";
 export type { GroupIndex } from "./stack.ts";
 export { type Seed, type SummaryGraph, summarize, type Term } from "./summary.ts";
-export { BATCH_SHARE, type BatchSplit, splitBatch } from "./split.ts";

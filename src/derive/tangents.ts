@@ -59,9 +59,7 @@ function bilinearTangents(b: Builder, node: Node & { op: BilinearOp<unknown> }, 
   const [left, right] = node.inputs;
   const along = (stack: Stack, index: 0 | 1): Stack =>
     mapBlock(joined(b, stack), ({ node: t, lead }) =>
-      index === 0
-        ? node.op.stacked(b, node, t, right!, [lead, 0])
-        : node.op.stacked(b, node, left!, t, [0, lead]),
+      index === 0 ? node.op.stacked(b, node, t, right!, [lead, 0]) : node.op.stacked(b, node, left!, t, [0, lead]),
     );
   const pair = common(b, joined(b, x.first), joined(b, y.first));
   const mixed = mapBlock(pair?.[0], ({ node: t, lead }) =>
@@ -74,7 +72,12 @@ function bilinearTangents(b: Builder, node: Node & { op: BilinearOp<unknown> }, 
 }
 
 /** z' = f' x', z'' = f' x'' + f'' x'². */
-function elementwiseTangents(b: Builder, node: Node, op: ElementwiseOp<unknown>, { first, second }: Tangents): Tangents {
+function elementwiseTangents(
+  b: Builder,
+  node: Node,
+  op: ElementwiseOp<unknown>,
+  { first, second }: Tangents,
+): Tangents {
   const [slope, curvature] = [op.derivative(b, node, 1), op.derivative(b, node, 2)];
   const times = (factor: Node | undefined, block: Block | undefined): Stack =>
     factor ? mapBlock(block, ({ node: x }) => mul(b, x, factor)) : [];

@@ -1,7 +1,7 @@
 import { concrete, type DType, formatShape, type Graph, isBatch, type Shape } from "../graph/index.ts";
+import type { Precision } from "../onnx/index.ts";
 import { ShapeError } from "../util/errors.ts";
 import type { NDArray } from "../util/ndarray.ts";
-import type { Precision } from "../onnx/index.ts";
 
 /** A tensor that an engine owns. What is behind it (an array, a GPU buffer) is the engine's affair. */
 export interface EngineTensor {

@@ -83,7 +83,8 @@ function own(tensor: EngineTensor): ReferenceTensor {
 function evaluate(graph: Graph, inputs: Tensors): Record<string, EngineTensor> {
   const batchSize = checkInputs(graph, inputs);
   const values = new Map<Node, Value>();
-  for (const { name, node } of graph.inputs) values.set(node, { shape: inputs[name]!.shape, data: own(inputs[name]!).data });
+  for (const { name, node } of graph.inputs)
+    values.set(node, { shape: inputs[name]!.shape, data: own(inputs[name]!).data });
   for (const node of graph.nodes) {
     if (values.has(node)) continue;
     const shape = concrete(node.shape, batchSize);

@@ -1,4 +1,4 @@
-import { formatDim, type Graph, isBatch, type Node, sameShape, type Shape } from "../graph/index.ts";
+import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from "../graph/index.ts";
 import { commonShape, type Primitive } from "../ops/index.ts";
 import { type Lower, Lowering, type Precision } from "./lowering.ts";
 import { encodeModel, type OnnxValue } from "./model-proto.ts";

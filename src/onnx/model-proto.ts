@@ -73,7 +73,8 @@ function encodeNode(writer: BinaryWriter, node: OnnxNode): void {
   for (const input of node.inputs) writer.tag(1, WireType.LengthDelimited).string(input);
   writer.tag(2, WireType.LengthDelimited).string(node.output);
   writer.tag(4, WireType.LengthDelimited).string(node.type);
-  for (const [name, value] of Object.entries(node.attributes)) message(writer, 5, (w) => encodeAttribute(w, name, value));
+  for (const [name, value] of Object.entries(node.attributes))
+    message(writer, 5, (w) => encodeAttribute(w, name, value));
 }
 
 function encodeAttribute(writer: BinaryWriter, name: string, value: Attribute): void {

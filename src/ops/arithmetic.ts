@@ -1,6 +1,6 @@
 import type { BilinearOp, Builder, ConstantOp, DType, LinearOp, Node } from "../graph/index.ts";
 import { aligned, broadcast, sameType } from "./reduce.ts";
-import { constantOp, type ConstantAttrs, scalar } from "./source.ts";
+import { type ConstantAttrs, constantOp, scalar } from "./source.ts";
 import { mismatch } from "./strides.ts";
 
 /** https://onnx.ai/onnx/operators/onnx__Add.html */

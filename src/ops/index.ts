@@ -50,7 +50,9 @@ export const primitives = {
 /** The name of a primitive. */
 export type Primitive = keyof typeof primitives;
 /** The attributes of a primitive. */
-export type AttrsOf<P extends Primitive> = (typeof primitives)[P] extends { infer(inputs: never, attrs: infer A): unknown }
+export type AttrsOf<P extends Primitive> = (typeof primitives)[P] extends {
+  infer(inputs: never, attrs: infer A): unknown;
+}
   ? A
   : never;
 

@@ -41,7 +41,9 @@ export const matmulOp: BilinearOp<object> = {
 function matrixStarts(own: readonly number[], result: readonly number[]): Int32Array {
   const strides = stridesOf(own).slice(0, -2);
   const missing = result.length - own.length;
-  const repeated = result.slice(0, -2).map((_, i) => (i < missing || own[i - missing] === 1 ? 0 : strides[i - missing]!));
+  const repeated = result
+    .slice(0, -2)
+    .map((_, i) => (i < missing || own[i - missing] === 1 ? 0 : strides[i - missing]!));
   return offsets(result.slice(0, -2), repeated);
 }
 

@@ -1,4 +1,4 @@
-import { type Builder, isBatch, type LinearOp, type Node, sameDim, sameShape, type Shape } from "../graph/index.ts";
+import { type Builder, isBatch, type LinearOp, type Node, type Shape, sameDim, sameShape } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
 import { reshape } from "./move.ts";
 import { mismatch, normalizeAxis, offsets, stridesOf } from "./strides.ts";
@@ -89,8 +89,7 @@ export function commonShape(what: string, ...shapes: Shape[]): Shape {
     const dims = shapes.map((shape) => shape[i - rank + shape.length] ?? 1).filter((dim) => dim !== 1);
     const [dim] = dims;
     if (dim === undefined) return 1;
-    if (!dims.every((other) => sameDim(other, dim)))
-      throw mismatch(what, "shapes that broadcast together", ...shapes);
+    if (!dims.every((other) => sameDim(other, dim))) throw mismatch(what, "shapes that broadcast together", ...shapes);
     return dim;
   });
 }

@@ -6,8 +6,8 @@ import {
   type Lead,
   type LinearOp,
   type Node,
-  sameDim,
   type Shape,
+  sameDim,
 } from "../graph/index.ts";
 import { DataError } from "../util/errors.ts";
 import { broadcast } from "./reduce.ts";
@@ -24,7 +24,11 @@ function checkIndex(what: string, x: Shape, index: Node, axis: number): void {
 }
 
 /** Where in x each entry of an index along `axis` points. */
-function indexOffsets(shape: readonly number[], index: { shape: readonly number[]; data: Float64Array }, axis: number): Int32Array {
+function indexOffsets(
+  shape: readonly number[],
+  index: { shape: readonly number[]; data: Float64Array },
+  axis: number,
+): Int32Array {
   const strides = stridesOf(shape);
   const at = offsets(index.shape, strides.with(axis, 0));
   return at.map((offset, i) => {
