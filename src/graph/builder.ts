@@ -15,7 +15,7 @@ export class GraphBuilder implements Builder {
   #nextId = 0;
 
   apply<A>(op: Op<A>, inputs: readonly Node[], attrs: A): Node {
-    const key = `${op.name}(${inputs.map((node) => node.id).join()})${JSON.stringify(attrs)}`;
+    const key = `${op.name}(${inputs.map((node) => node.id).join()})${formatAttrs(attrs)}`;
     const known = this.#nodes.get(key);
     if (known) return known;
     const type = op.infer(inputs, attrs);
@@ -92,11 +92,19 @@ function formatType({ dtype, shape }: { dtype: DType; shape: Shape }): string {
   return `${dtype}${formatShape(shape)}`;
 }
 
+/** Attributes as text; unlike in JSON, numbers that are not finite keep their names, and −0 its sign. */
+function formatAttrs(attrs: unknown): string {
+  return JSON.stringify(attrs, (_, value: unknown) => {
+    if (Object.is(value, -0)) return "-0";
+    return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+  });
+}
+
 /** A graph as text, one line for each node: `%3: float[batch, 10] = matmul(%0, %2) {…}`. */
 export function printGraph(graph: Graph): string {
   const label = new Map(graph.nodes.map((node, i) => [node, `%${i}`]));
   const lines = graph.nodes.map((node) => {
-    const attrs = JSON.stringify(node.attrs);
+    const attrs = formatAttrs(node.attrs);
     const inputs = node.inputs.map((input) => label.get(input)).join(", ");
     return `${label.get(node)}: ${formatType(node)} = ${node.op.name}(${inputs})${attrs === "{}" ? "" : ` ${attrs}`}`;
   });

@@ -49,7 +49,7 @@ export class Lowering {
 
   /** A tensor known now; equal ones share a name. */
   constant(data: readonly number[], shape: readonly number[], dtype: DType): string {
-    const key = `${dtype}[${shape}] ${data}`;
+    const key = `${dtype}[${shape}] ${data.map((x) => (Object.is(x, -0) ? "-0" : x))}`;
     const known = this.#constants.get(key);
     if (known) return known;
     const name = `constant_${this.initializers.length}`;
