@@ -1,6 +1,6 @@
 import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from "../graph/index.ts";
 import { commonShape, type Primitive } from "../ops/index.ts";
-import { type Lower, Lowering, type Precision } from "./lowering.ts";
+import { type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
 import { encodeModel, type OnnxValue } from "./model-proto.ts";
 import { lowerings } from "./table.ts";
 
@@ -8,7 +8,7 @@ export type { Precision } from "./lowering.ts";
 
 /** The ONNX name of an output, which must differ from those of the inputs. */
 export function outputName(name: string): string {
-  return `out:${name}`;
+  return `${OWN}out:${name}`;
 }
 
 /** Primitives whose ONNX operators repeat their inputs themselves (NumPy's rule). */
@@ -28,10 +28,9 @@ export function toOnnx(graph: Graph, precision: Precision): Uint8Array {
     return name;
   };
   for (const node of graph.nodes) if (node.op.name !== "broadcast") lower(node);
-  const outputs = [...graph.outputs].map(([name, node]) => {
-    to.output(lower(node), outputName(name));
-    return valueInfo(to, outputName(name), node);
-  });
+  const results = [...graph.outputs].map(([name, node]) => ({ name: outputName(name), node, value: lower(node) }));
+  for (const { value, name } of results) to.output(value, name);
+  const outputs = results.map(({ name, node }) => valueInfo(to, name, node));
   const inputs = graph.inputs.map(({ name, node }) => valueInfo(to, name, node));
   return encodeModel({ nodes: to.nodes, initializers: to.initializers, inputs, outputs });
 }

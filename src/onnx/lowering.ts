@@ -5,6 +5,9 @@ import type { Attribute, ElementType, OnnxNode, OnnxTensor } from "./model-proto
 /** The real numbers of a compiled graph. */
 export type Precision = "float32" | "float64";
 
+/** The first character of every name that the lowering makes, so that none is that of an input. */
+export const OWN = "%";
+
 /** The ONNX program under construction; values are known by name. */
 export class Lowering {
   readonly nodes: OnnxNode[] = [];
@@ -12,7 +15,8 @@ export class Lowering {
   readonly precision: Precision;
   readonly #constants = new Map<string, string>();
   readonly #lengths = new Map<string, string>();
-  readonly #named = new Set<string>();
+  /** Outside names of the results that have one. */
+  readonly #outputs = new Map<string, string>();
   #sample: { name: string; axis: number; dim: BatchDim } | undefined;
 
   constructor(precision: Precision) {
@@ -25,20 +29,24 @@ export class Lowering {
 
   /** Adds an operator and names its result. */
   emit(type: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}): string {
-    const output = `${type}_${this.nodes.length}`;
+    const output = `${OWN}${type}_${this.nodes.length}`;
     this.nodes.push({ type, inputs, output, attributes });
     return output;
   }
 
-  /** Gives a result of the program its outside name: that of the operator itself where it has none yet. */
+  /**
+   * Gives a result of the program its outside name: that of the operator itself where it has none yet. Only once the
+   * program is complete, as `value` is renamed.
+   */
   output(value: string, name: string): void {
+    const current = this.#outputs.get(value) ?? value;
     const at = this.nodes.findIndex((node) => node.output === value);
     const node = this.nodes[at];
-    if (!node || this.#named.has(value)) {
-      this.nodes.push({ type: "Identity", inputs: [value], output: name, attributes: {} });
+    if (!node) {
+      this.nodes.push({ type: "Identity", inputs: [current], output: name, attributes: {} });
       return;
     }
-    this.#named.add(value);
+    this.#outputs.set(value, name);
     this.nodes.splice(at, 1, { ...node, output: name });
     for (let i = at + 1; i < this.nodes.length; i++) {
       const user = this.nodes[i]!;
@@ -52,7 +60,7 @@ export class Lowering {
     const key = `${dtype}[${shape}] ${data.map((x) => (Object.is(x, -0) ? "-0" : x))}`;
     const known = this.#constants.get(key);
     if (known) return known;
-    const name = `constant_${this.initializers.length}`;
+    const name = `${OWN}constant_${this.initializers.length}`;
     const element = this.element(dtype);
     this.initializers.push({ name, element, shape, bytes: bytesOf(data, element) });
     this.#constants.set(key, name);
