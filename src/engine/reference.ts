@@ -31,11 +31,11 @@ class ReferenceTensor implements EngineTensor {
 export class ReferenceEngine implements Engine {
   readonly name = "reference";
   readonly precision = "float64";
+  readonly #live = new Set<object>();
   #compiled = 0;
-  #live = 0;
 
   get sessions(): { compiled: number; live: number } {
-    return { compiled: this.#compiled, live: this.#live };
+    return { compiled: this.#compiled, live: this.#live.size };
   }
 
   async upload(array: NDArray): Promise<EngineTensor> {
@@ -54,24 +54,23 @@ export class ReferenceEngine implements Engine {
 
   async compile(graph: Graph): Promise<Session> {
     this.#compiled++;
-    this.#live++;
-    let disposed = false;
+    const key = {};
+    this.#live.add(key);
     return {
       run: async (inputs, donated = []) => {
-        if (disposed) throw new DisposedError("this session was disposed");
+        if (!this.#live.has(key)) throw new DisposedError("this session was disposed");
         const outputs = evaluate(graph, inputs);
         this.release(...donated);
         return outputs;
       },
       dispose: async () => {
-        if (!disposed) this.#live--;
-        disposed = true;
+        this.#live.delete(key);
       },
     };
   }
 
   async dispose(): Promise<void> {
-    this.#live = 0;
+    this.#live.clear();
   }
 }
 
