@@ -46,8 +46,8 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   broadcast: (to, { attrs }, [x]) => to.emit("Expand", [x!, to.shape(attrs.shape)]),
   sum: (to, { attrs }, [x]) => to.emit("ReduceSum", [x!, to.ints(attrs.axes)], { keepdims: 0 }),
   gather: (to, { attrs }, inputs) => to.emit("GatherElements", inputs, { axis: attrs.axis }),
-  scatterAdd: (to, { attrs, shape }, [x, index]) => {
-    const zeros = to.emit("Expand", [to.number(0), to.shape(shape)]);
+  scatterAdd: (to, { attrs, shape, dtype }, [x, index]) => {
+    const zeros = to.emit("Expand", [to.constant([0], [], dtype), to.shape(shape)]);
     return to.emit("ScatterElements", [zeros, index!, x!], { axis: attrs.axis, reduction: "add" });
   },
   argmax: (to, { attrs }, [x]) => to.emit("ArgMax", [x!], { axis: attrs.axis, keepdims: 1 }),
@@ -55,7 +55,7 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   matmul: direct("MatMul"),
   add: direct("Add"),
   sub: direct("Sub"),
-  scale: (to, { attrs }, [x]) => to.emit("Mul", [x!, to.number(attrs.factor)]),
+  scale: (to, { attrs, dtype }, [x]) => to.emit("Mul", [x!, to.constant([attrs.factor], [], dtype)]),
   mul: direct("Mul"),
   where: direct("Where"),
   greater: direct("Greater"),

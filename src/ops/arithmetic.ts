@@ -1,4 +1,5 @@
 import type { BilinearOp, Builder, ConstantOp, DType, LinearOp, Node } from "../graph/index.ts";
+import { ShapeError } from "../util/errors.ts";
 import { aligned, broadcast, sameType } from "./reduce.ts";
 import { type ConstantAttrs, constantOp, scalar } from "./source.ts";
 import { mismatch } from "./strides.ts";
@@ -39,7 +40,11 @@ export function sub(b: Builder, x: Node, y: Node): Node {
 export const scaleOp: LinearOp<{ factor: number }> = {
   name: "scale",
   kind: "linear",
-  infer: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
+  infer([x], { factor }) {
+    const allowed = x!.dtype === "float" || (x!.dtype === "int" && Number.isInteger(factor));
+    if (!allowed) throw new ShapeError(`scale: ${x!.dtype} entries cannot be multiplied by ${factor}`);
+    return { shape: x!.shape, dtype: x!.dtype };
+  },
   value: ([x], { factor }) => x!.data.map((value) => factor * value),
   simplify([x], { factor }, _type, b) {
     if (factor === 1) return x;
