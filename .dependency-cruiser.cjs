@@ -4,7 +4,7 @@
  * .dependency-cruiser.static.cjs with only what a bundler follows at load time.
  */
 const below = ["derive", "engine", "onnx", "ops", "graph"];
-const belowOptim = ["summary", "nesterov", "interop", ...below];
+const belowOptim = ["summary", "nesterov", "nn", "interop", ...below];
 
 const rooms = {
   util: [],
@@ -15,13 +15,13 @@ const rooms = {
   engine: ["onnx", "ops", "graph"],
   interop: ["onnx", "ops", "graph"],
   nesterov: [],
-  summary: below,
   nn: ["interop", "engine", "ops", "graph"],
+  summary: ["nn", ...below],
   optim: belowOptim,
-  models: ["nn", ...belowOptim],
-  datasets: ["nn", ...belowOptim],
-  train: ["datasets", "nn", "optim", ...belowOptim],
-  report: ["train", "optim", "models", "datasets", "nn", ...belowOptim],
+  models: belowOptim,
+  datasets: belowOptim,
+  train: ["datasets", "optim", ...belowOptim],
+  report: ["train", "optim", "models", "datasets", ...belowOptim],
 };
 
 const test = "\\.test\\.ts$";

@@ -13,5 +13,5 @@ module.exports = {
       to: { path: [`^(node:)?(${builtinModules.join("|")})$`, "onnxruntime-node", "^src/node\\.ts$"], reachable: true },
     },
   ],
-  options: { ...options, tsPreCompilationDeps: false, detectJSDocImports: false, exclude: { dynamic: true } },
+  options: { ...options, tsPreCompilationDeps: false, detectJSDocImports: false, moduleSystems: ["es6"], exclude: { dynamic: true } },
 };

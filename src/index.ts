@@ -1,1 +1,29 @@
+/**
+ * Networks trained without a hand-picked learning rate, on any engine. Free of Node's own modules: bundlers may use it.
+ * @module
+ */
+export { Dataset, Loader, type LoaderOptions, type LoaderState, type SplitOptions } from "./datasets/index.ts";
+export { defaultEngine, type Engine, type EngineTensor, ReferenceEngine, setDefaultEngine } from "./engine/index.ts";
+export { decodeSafetensors, encodeSafetensors, type Safetensors } from "./interop/index.ts";
+export * as models from "./models/index.ts";
+export * as nesterov from "./nesterov/index.ts";
+export { nesterovLrs } from "./nesterov/index.ts";
+export * as nn from "./nn/index.ts";
+export { type Evaluation, evaluate, type Loss, losses, Module, Parameter, Tensor } from "./nn/index.ts";
+export {
+  computeHg,
+  computeHgFullbatch,
+  type Direction,
+  fullbatchGradient,
+  type HgOptions,
+  type ParameterGroup,
+  type Partition,
+  partition,
+  type RunOptions,
+  type Summary,
+  type ValueAndGrad,
+  valueAndGrad,
+} from "./summary/index.ts";
 export * from "./util/errors.ts";
+export { type Batch, type Batches, type FloatData, type IntData, type NDArray, ndarray } from "./util/ndarray.ts";
+export { Random } from "./util/random.ts";

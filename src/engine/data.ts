@@ -64,7 +64,9 @@ export function checkBatch(batch: Batch, checks: readonly RangeCheck[]): void {
       (value) => Number(value) !== except && !(Number(value) >= 0 && Number(value) < bound),
     );
     if (at >= 0)
-      throw new DataError(`batch ${name}: label ${data[at]} of sample ${at} is out of range, expected 0 to ${bound - 1}`);
+      throw new DataError(
+        `batch ${name}: label ${data[at]} of sample ${at} is out of range, expected 0 to ${bound - 1}`,
+      );
   }
 }
 

@@ -1,6 +1,6 @@
 import { concrete, type DType, formatShape, type Graph, isBatch, type Shape } from "../graph/index.ts";
 import type { Precision } from "../onnx/index.ts";
-import { ShapeError } from "../util/errors.ts";
+import { GraphError, ShapeError } from "../util/errors.ts";
 import type { NDArray } from "../util/ndarray.ts";
 
 /** A tensor that an engine owns. What is behind it (an array, a GPU buffer) is the engine's affair. */
@@ -49,14 +49,12 @@ export interface Engine {
  * @throws ShapeError naming the input, what was expected and what was found.
  */
 export function checkInputs(graph: Graph, inputs: Tensors): number {
-  let batch: { size: number; from: string } | undefined;
+  const batch = findBatch(graph, inputs);
   for (const { name, node } of graph.inputs) {
     const tensor = inputs[name];
     if (!tensor) throw new ShapeError(`input ${name} is missing: expected ${node.dtype}${formatShape(node.shape)}`);
     if (tensor.dtype !== node.dtype)
       throw new ShapeError(`input ${name}: expected ${node.dtype} entries, found ${tensor.dtype}`);
-    const size = batchSizeOf(node.shape, tensor.shape);
-    if (size !== undefined) batch ??= { size, from: name };
     const expected = concrete(node.shape, batch?.size ?? 1);
     if (expected.length !== tensor.shape.length || expected.some((length, i) => length !== tensor.shape[i])) {
       const beside = batch && batch.from !== name ? ` (${batch.from} has ${batch.size} samples)` : "";
@@ -68,10 +66,36 @@ export function checkInputs(graph: Graph, inputs: Tensors): number {
   return batch?.size ?? 1;
 }
 
+/** The batch size, and the first input that tells it. */
+function findBatch(graph: Graph, inputs: Tensors): { size: number; from: string } | undefined {
+  for (const { name, node } of graph.inputs) {
+    const size = batchSizeOf(node.shape, inputs[name]?.shape ?? []);
+    if (size !== undefined) return { size, from: name };
+  }
+  return undefined;
+}
+
 /** The batch size that a tensor's shape implies, if the pattern has the batch as an axis. */
 function batchSizeOf(pattern: Shape, shape: readonly number[]): number | undefined {
-  const axis = pattern.findIndex((dim) => isBatch(dim) && dim.power === 1);
+  const axis = sampleAxis(pattern);
   const dim = pattern[axis];
   const length = shape[axis];
-  return dim === undefined || length === undefined || !isBatch(dim) ? undefined : length / dim.factor;
+  return dim === undefined || length === undefined || !isBatch(dim) ? undefined : Math.floor(length / dim.factor);
+}
+
+/** The axis whose length is a multiple of the batch size, or −1. */
+function sampleAxis(shape: Shape): number {
+  return shape.findIndex((dim) => isBatch(dim) && dim.power === 1);
+}
+
+/**
+ * Checks that the batch size can be known when the graph runs.
+ * @throws GraphError where values grow with the batch, but no input has its axis.
+ */
+export function checkBatchKnown({ inputs, nodes }: Graph): void {
+  const growing = nodes.find(({ shape }) => shape.some(isBatch));
+  if (!growing || inputs.some(({ node }) => sampleAxis(node.shape) >= 0)) return;
+  throw new GraphError(
+    `${growing.op.name} ${formatShape(growing.shape)} grows with the batch, but no input of the graph has the batch axis`,
+  );
 }

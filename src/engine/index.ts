@@ -1,9 +1,4 @@
 export type { Precision } from "../onnx/index.ts";
-export { defaultEngine, setDefaultEngine } from "./default.ts";
-export type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
-export { type Program, Programs, type Source, sharedProgram } from "./programs.ts";
-export { ReferenceEngine } from "./reference.ts";
-export { DATA_INPUTS, type Objective, type RangeCheck, Variable } from "./variable.ts";
 export {
   checkBatch,
   checkFinite,
@@ -15,3 +10,8 @@ export {
   uploadBatch,
   uploadScalar,
 } from "./data.ts";
+export { defaultEngine, setDefaultEngine } from "./default.ts";
+export type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
+export { type Program, Programs, type Source, sharedProgram } from "./programs.ts";
+export { ReferenceEngine } from "./reference.ts";
+export { DATA_INPUTS, type Objective, type RangeCheck, Variable, variableInputs, variableTensors } from "./variable.ts";

@@ -4,7 +4,7 @@ import type { DType, Graph } from "../graph/index.ts";
 import { outputName, type Precision, toOnnx } from "../onnx/index.ts";
 import { DisposedError, GraphError, invariant, OptionError } from "../util/errors.ts";
 import { isFloat, type NDArray } from "../util/ndarray.ts";
-import { checkInputs, type Engine, type EngineTensor, type Session, type Tensors } from "./engine.ts";
+import { checkBatchKnown, checkInputs, type Engine, type EngineTensor, type Session, type Tensors } from "./engine.ts";
 
 /** How ONNX Runtime runs. */
 export interface OrtNodeOptions {
@@ -90,6 +90,7 @@ export class OrtNodeEngine implements Engine {
   }
 
   async compile(graph: Graph): Promise<Session> {
+    checkBatchKnown(graph);
     const session = await this.#create(graph);
     this.#compiled++;
     this.#live.add(session);

@@ -1,7 +1,7 @@
 import { concrete, type DType, type Graph, type Node, type Value } from "../graph/index.ts";
 import { DisposedError, invariant } from "../util/errors.ts";
 import { isFloat, type NDArray } from "../util/ndarray.ts";
-import { checkInputs, type Engine, type EngineTensor, type Session, type Tensors } from "./engine.ts";
+import { checkBatchKnown, checkInputs, type Engine, type EngineTensor, type Session, type Tensors } from "./engine.ts";
 
 class ReferenceTensor implements EngineTensor {
   readonly shape: readonly number[];
@@ -53,6 +53,7 @@ export class ReferenceEngine implements Engine {
   }
 
   async compile(graph: Graph): Promise<Session> {
+    checkBatchKnown(graph);
     this.#compiled++;
     const key = {};
     this.#live.add(key);

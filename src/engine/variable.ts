@@ -1,4 +1,5 @@
 import type { Builder, Node } from "../graph/index.ts";
+import { input } from "../ops/index.ts";
 import { ShapeError } from "../util/errors.ts";
 import type { FloatData, NDArray } from "../util/ndarray.ts";
 import type { Engine, EngineTensor } from "./engine.ts";
@@ -53,6 +54,21 @@ export class Variable {
   }
 }
 
+/** Variables as inputs of a graph, under their own names. */
+export function variableInputs(b: Builder, variables: ReadonlyMap<string, Variable>): Map<Variable, Node> {
+  return new Map([...variables].map(([name, variable]) => [variable, input(b, name, variable.shape)]));
+}
+
+/** Every variable's tensor on an engine, by the variable's name. */
+export async function variableTensors(
+  engine: Engine,
+  variables: ReadonlyMap<string, Variable>,
+): Promise<Record<string, EngineTensor>> {
+  const tensors: Record<string, EngineTensor> = {};
+  for (const [name, variable] of variables) tensors[name] = await variable.on(engine);
+  return tensors;
+}
+
 /** A whole number that must lie in `[0, bound)`, or be `except`: a label. Checked before the data are used. */
 export interface RangeCheck {
   readonly input: string;
@@ -73,9 +89,14 @@ export interface Objective {
    * @param data the inputs x and y, or none for an objective without data.
    * @throws GraphError where the loss is not a scalar.
    */
-  trace(
-    b: Builder,
-    variables: ReadonlyMap<Variable, Node>,
-    data: readonly Node[],
-  ): { readonly loss: Node; readonly checks: readonly RangeCheck[] };
+  trace(b: Builder, variables: ReadonlyMap<Variable, Node>, data: readonly Node[]): Traced;
+}
+
+/** A traced objective. */
+export interface Traced {
+  /** A scalar. */
+  readonly loss: Node;
+  /** The model's output, where the objective knows it. */
+  readonly output?: Node;
+  readonly checks: readonly RangeCheck[];
 }

@@ -1,4 +1,4 @@
-import { type Activation, activations, Linear, logSoftmax, Module, type Tensor, init } from "../nn/index.ts";
+import { type Activation, activations, init, Linear, logSoftmax, Module, type Tensor } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { Random } from "../util/random.ts";
@@ -34,7 +34,9 @@ export class Perceptron extends Module {
     const { layers, activation = "tanh", classification = true, sigmaW = 1, sigmaB = 0, seed = 0 } = options;
     if (layers.length < 2) throw new OptionError(`perceptron: layers needs at least two widths, found [${layers}]`);
     if (!Object.hasOwn(activations, activation))
-      throw new OptionError(`perceptron: unknown activation "${activation}"; it is one of ${Object.keys(activations).join(", ")}`);
+      throw new OptionError(
+        `perceptron: unknown activation "${activation}"; it is one of ${Object.keys(activations).join(", ")}`,
+      );
     checkWhole("seed", seed);
     const random = new Random(seed);
     this.layers = layers.slice(1).map((outFeatures, i) => {

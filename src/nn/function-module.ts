@@ -30,9 +30,6 @@ class FunctionModule<N extends string> extends Module {
  * @param values the initial value of each parameter.
  * @param f gives the output from the parameters, by name, and the inputs.
  */
-export function fromFunction<N extends string>(
-  values: Record<N, NDArray<FloatData>>,
-  f: ParameterFunction<N>,
-): Module {
+export function fromFunction<N extends string>(values: Record<N, NDArray<FloatData>>, f: ParameterFunction<N>): Module {
   return new FunctionModule(values, f);
 }

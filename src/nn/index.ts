@@ -1,7 +1,8 @@
-export { type Activation, activations, linear, logSoftmax, logsumexp, softmax } from "./functional.ts";
+export { type Evaluation, evaluate } from "./evaluate.ts";
 export { fromFunction, type ParameterFunction } from "./function-module.ts";
-export { manualSeed } from "./init.ts";
+export { type Activation, activations, linear, logSoftmax, logsumexp, softmax } from "./functional.ts";
 export * as init from "./init.ts";
+export { manualSeed } from "./init.ts";
 export { Lambda, Linear, Sequential } from "./layers.ts";
 export type { Loss, NllOptions } from "./losses.ts";
 export * as losses from "./losses.ts";

@@ -48,7 +48,12 @@ function classWeights(weight: readonly number[], output: Tensor): Tensor {
 /** Has labels checked before they are used, where the target is the batch's own. */
 function requireLabels(target: Tensor, bound: number, except: number | undefined): void {
   const { op, attrs } = target.node;
-  if (op.name === "input") currentTrace().checks.push({ input: (attrs as InputAttrs).name, bound, ...(except === undefined ? {} : { except }) });
+  if (op.name === "input")
+    currentTrace().checks.push({
+      input: (attrs as InputAttrs).name,
+      bound,
+      ...(except === undefined ? {} : { except }),
+    });
 }
 
 /** Cross-entropy of logits [batch, classes, …] with labels [batch, …]: log-softmax and `nll`. */
@@ -58,12 +63,18 @@ export function crossEntropy(output: Tensor, target: Tensor, options: NllOptions
 
 /** Mean squared error over all entries. */
 export function mse(output: Tensor, target: Tensor): Tensor {
-  return output.sub(requireSameShape("mse", output, target)).square().mean();
+  return output
+    .sub(requireSameShape("mse", output, target))
+    .square()
+    .mean();
 }
 
 /** Mean absolute error over all entries. */
 export function l1(output: Tensor, target: Tensor): Tensor {
-  return output.sub(requireSameShape("l1", output, target)).abs().mean();
+  return output
+    .sub(requireSameShape("l1", output, target))
+    .abs()
+    .mean();
 }
 
 /** Binary cross-entropy of probabilities, the mean over all entries; logarithms are held at −100, as in PyTorch. */
@@ -87,6 +98,8 @@ export function bceWithLogits(output: Tensor, target: Tensor): Tensor {
 function requireSameShape(loss: string, output: Tensor, target: Tensor): Tensor {
   const [expected, found] = [formatShape(output.shape), formatShape(target.shape)];
   if (expected !== found || target.node.dtype !== "float")
-    throw new ShapeError(`${loss}: expected real targets of the output's shape ${expected}, found ${target.node.dtype}${found}`);
+    throw new ShapeError(
+      `${loss}: expected real targets of the output's shape ${expected}, found ${target.node.dtype}${found}`,
+    );
   return target;
 }

@@ -85,12 +85,15 @@ export abstract class Module {
   loadStateDict(state: StateDict): void {
     const own = new Map(this.namedParameters());
     for (const name of Object.keys(state))
-      if (!own.has(name)) throw new StateError(`state: unknown parameter ${name}; the model has ${[...own.keys()].join(", ")}`);
+      if (!own.has(name))
+        throw new StateError(`state: unknown parameter ${name}; the model has ${[...own.keys()].join(", ")}`);
     for (const [name, { shape }] of own) {
       const found = state[name];
       if (!found) throw new StateError(`state: parameter ${name} is missing`);
       if (found.shape.join() !== shape.join())
-        throw new ShapeError(`state: parameter ${name}: expected shape [${shape.join(", ")}], found [${found.shape.join(", ")}]`);
+        throw new ShapeError(
+          `state: parameter ${name}: expected shape [${shape.join(", ")}], found [${found.shape.join(", ")}]`,
+        );
     }
     for (const [name, { variable }] of own) variable.write(state[name]!);
   }
@@ -108,7 +111,9 @@ export abstract class Module {
 /** The fields of a module that hold parameters or modules; those in arrays are named by their index. */
 function* fieldsOf(module: Module): Generator<[string, Parameter | Module]> {
   for (const [name, value] of Object.entries(module)) {
-    const items = Array.isArray(value) ? value.map((item, i) => [`${name}.${i}`, item] as const) : [[name, value] as const];
+    const items = Array.isArray(value)
+      ? value.map((item, i) => [`${name}.${i}`, item] as const)
+      : [[name, value] as const];
     for (const [itemName, item] of items)
       if (item instanceof Parameter || item instanceof Module) yield [itemName, item];
   }

@@ -16,11 +16,15 @@ export type FullLoss = (x: Tensor, target: Tensor) => Tensor;
 export function objective(model: Traceable, loss: Loss): Objective {
   return {
     variables: variablesOf(model),
-    trace: (b, variables, [x, y]) =>
-      traceScalar(b, variables, () => {
+    trace: (b, variables, [x, y]) => {
+      let node: Node | undefined;
+      const traced = traceScalar(b, variables, () => {
         const output = x ? model.forward(new Tensor(x)) : model.forward();
+        node = output.node;
         return loss(output, y ? new Tensor(y) : output);
-      }),
+      });
+      return node ? { ...traced, output: node } : traced;
+    },
   };
 }
 

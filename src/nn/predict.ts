@@ -2,12 +2,13 @@ import {
   checkFinite,
   defaultEngine,
   type Engine,
-  type EngineTensor,
   type Program,
   sharedProgram,
   type Variable,
+  variableInputs,
+  variableTensors,
 } from "../engine/index.ts";
-import { BATCH, type Builder, GraphBuilder, graphOf, isBatch, type Node } from "../graph/index.ts";
+import { BATCH, GraphBuilder, graphOf, isBatch, type Node } from "../graph/index.ts";
 import { batchSize as batchSizeInput, input } from "../ops/index.ts";
 import { GraphError, ShapeError } from "../util/errors.ts";
 import { isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
@@ -20,35 +21,21 @@ export interface Traceable {
   namedParameters(): [string, { readonly variable: Variable }][];
 }
 
-/** The variables of a model as inputs of a graph, under their own names. */
-export function variableInputs(b: Builder, variables: ReadonlyMap<string, Variable>): Map<Variable, Node> {
-  return new Map([...variables].map(([name, variable]) => [variable, input(b, name, variable.shape)]));
-}
-
 /** The variables of a model by name. */
 export function variablesOf(model: Traceable): Map<string, Variable> {
   return new Map(model.namedParameters().map(([name, { variable }]) => [name, variable]));
 }
 
-/** Every variable's tensor on an engine, by the variable's name. */
-export async function variableTensors(
-  engine: Engine,
-  variables: ReadonlyMap<string, Variable>,
-): Promise<Record<string, EngineTensor>> {
-  const tensors: Record<string, EngineTensor> = {};
-  for (const [name, variable] of variables) tensors[name] = await variable.on(engine);
-  return tensors;
-}
-
 /** Runs a forward twice and makes sure that both times it recorded the same program. @throws GraphError */
 export function traceTwice(trace: Trace, forward: () => Tensor): Node {
-  const run = (): Node => {
-    const output: unknown = tracing(trace, forward);
-    if (!(output instanceof Tensor)) throw new GraphError("forward must return a tensor, and return it at once (not a promise)");
-    return tracing(trace, () => output.node);
+  const run = (on: Trace): Node => {
+    const output: unknown = tracing(on, forward);
+    if (!(output instanceof Tensor))
+      throw new GraphError("forward must return a tensor, and return it at once (not a promise)");
+    return tracing(on, () => output.node);
   };
-  const first = run();
-  if (run() !== first)
+  const first = run(trace);
+  if (run({ ...trace, checks: [] }) !== first)
     throw new GraphError(
       "two traces of the model differ: it uses random numbers or other outside state, which would be baked in as constants",
     );
@@ -86,7 +73,8 @@ function forwardProgram(
   const data = input(builder, "x", [BATCH, ...x.shape.slice(1)], isFloat(x) ? "float" : "int");
   const output = traceTwice(trace, () => model.forward(new Tensor(data)));
   const [axis] = output.shape;
-  if (axis === undefined || !isBatch(axis)) throw new GraphError("predict: the model's output has no axis of samples in front");
+  if (axis === undefined || !isBatch(axis))
+    throw new GraphError("predict: the model's output has no axis of samples in front");
   // The size of the batch is an input of any mean over it.
   batchSizeInput(builder);
   return sharedProgram(engine, { graph: graphOf({ output }), plan: null });
@@ -102,8 +90,14 @@ async function runPart(
 ): Promise<NDArray> {
   const step = sizeOf(x.shape.slice(1));
   const part = { shape: [end - start, ...x.shape.slice(1)], data: x.data.subarray(start * step, end * step) };
-  const own = { x: await engine.upload(part), batchSize: await engine.upload({ shape: [], data: Float64Array.of(end - start) }) };
-  const { output } = await program.session.run({ ...(await variableTensors(engine, variables)), ...own }, Object.values(own));
+  const own = {
+    x: await engine.upload(part),
+    batchSize: await engine.upload({ shape: [], data: Float64Array.of(end - start) }),
+  };
+  const { output } = await program.session.run(
+    { ...(await variableTensors(engine, variables)), ...own },
+    Object.values(own),
+  );
   const value = await engine.read(output!);
   engine.release(output!);
   return value;

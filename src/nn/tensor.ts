@@ -1,5 +1,5 @@
-import { type Builder, countOf, type Dim, formatShape, type Node, type Shape } from "../graph/index.ts";
 import type { RangeCheck, Variable } from "../engine/index.ts";
+import { type Builder, countOf, type Dim, formatShape, type Node, type Shape } from "../graph/index.ts";
 import * as ops from "../ops/index.ts";
 import { GraphError, ShapeError } from "../util/errors.ts";
 import { isFloat, type NDArray } from "../util/ndarray.ts";

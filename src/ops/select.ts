@@ -118,7 +118,12 @@ export const argmaxOp: ConstantOp<AxisAttrs> = {
 
 function largest(data: Float64Array, start: number, step: number, length: number): number {
   let best = 0;
-  for (let i = 1; i < length; i++) if (data[start + i * step]! > data[start + best * step]!) best = i;
+  for (let i = 0; i < length; i++) {
+    const value = data[start + i * step]!;
+    // NaN counts as the largest, as in PyTorch, so that the chosen entry is the maximum.
+    if (Number.isNaN(value)) return i;
+    if (value > data[start + best * step]!) best = i;
+  }
   return best;
 }
 

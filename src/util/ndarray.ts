@@ -20,6 +20,9 @@ export interface Batch {
   readonly y: NDArray;
 }
 
+/** Batches that can be gone through more than once: a loader or an array. */
+export type Batches = AsyncIterable<Batch> | Iterable<Batch>;
+
 /** The number of entries of an array of this shape. */
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((size, dim) => size * dim, 1);

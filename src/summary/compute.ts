@@ -1,0 +1,260 @@
+import { gradients } from "../derive/index.ts";
+import {
+  checkBatch,
+  checkFinite,
+  dataInputs,
+  defaultEngine,
+  type Engine,
+  type EngineTensor,
+  type Objective,
+  type RangeCheck,
+  type Source,
+  samplesOf,
+  sharedProgram,
+  specOf,
+  uploadBatch,
+  uploadScalar,
+  variableInputs,
+  variableTensors,
+} from "../engine/index.ts";
+import { GraphBuilder, graphOf, type Node } from "../graph/index.ts";
+import { type Loss, type Module, objective } from "../nn/index.ts";
+import { BATCH_SIZE, constant } from "../ops/index.ts";
+import { DataError, NonFiniteError, OptionError, ShapeError } from "../util/errors.ts";
+import { type Batch, type Batches, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { checkWhole, refuseUnknown } from "../util/options.ts";
+import { canonical, type NamedGroup, nameGroups, type Partition } from "./partition.ts";
+import { directionInput, runSummary, type Summary, summarySource, totalsSource } from "./summary.ts";
+
+/** Arrays by parameter name: a gradient or a direction. */
+export type Direction = Readonly<Record<string, NDArray<FloatData>>>;
+
+/** Where to run. */
+export interface RunOptions {
+  /** The default engine if none is named. */
+  readonly engine?: Engine;
+  /** Stops the work between two parts. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `computeHg` and `computeHgFullbatch`. */
+export interface HgOptions extends RunOptions {
+  /** u, by parameter name: one array for every trainable parameter. The gradient of the same data by default. */
+  readonly direction?: Direction;
+  /** The groups; `partition.canonical(model)` by default. */
+  readonly partition?: Partition;
+  /** Samples in one run, for losses that are sums or means over the samples; chosen from the model's widths by default. */
+  readonly microbatch?: number;
+}
+
+const HG_OPTIONS = ["engine", "signal", "direction", "partition", "microbatch"];
+
+/** A loss and its gradient. */
+export interface ValueAndGrad {
+  readonly loss: number;
+  /** By name, of every trainable parameter. */
+  readonly gradient: Record<string, NDArray<FloatData>>;
+}
+
+/**
+ * The loss and its gradient on one batch.
+ * @param batch left out for a model without inputs.
+ * @throws NonFiniteError where the loss or the gradient is NaN or infinite, and what tracing and running throw.
+ */
+export async function valueAndGrad(
+  model: Module,
+  loss: Loss,
+  batch?: Batch,
+  options: RunOptions = {},
+): Promise<ValueAndGrad> {
+  refuseUnknown("valueAndGrad", options, ["engine", "signal"]);
+  const { engine = await defaultEngine() } = options;
+  const target = objective(model, loss);
+  const { session, plan } = await sharedProgram(engine, gradientSource(target, batch));
+  if (batch) checkBatch(batch, plan);
+  const own = await batchTensors(engine, batch);
+  const outputs = await session.run(
+    { ...(await variableTensors(engine, target.variables)), ...own },
+    Object.values(own),
+  );
+  const gradient: Record<string, NDArray<FloatData>> = {};
+  for (const [name, tensor] of Object.entries(outputs))
+    gradient[name] = (await engine.read(tensor)) as NDArray<FloatData>;
+  engine.release(...Object.values(outputs));
+  const { loss: value, ...rest } = renamed(gradient);
+  if (!Number.isFinite(value!.data[0])) throw new NonFiniteError(`the loss is ${value!.data[0]}`);
+  for (const [name, array] of Object.entries(rest)) checkFinite(`gradient of ${name}`, { shape: [], data: array.data });
+  return { loss: value!.data[0]!, gradient: rest };
+}
+
+/** Outputs are named apart from the loss, which a parameter could be called too. */
+function renamed(outputs: Record<string, NDArray<FloatData>>): Record<string, NDArray<FloatData>> {
+  return Object.fromEntries(Object.entries(outputs).map(([name, array]) => [name.replace(/^d:/, ""), array]));
+}
+
+function gradientSource(target: Objective, batch: Batch | undefined): Source<readonly RangeCheck[]> {
+  const b = new GraphBuilder();
+  const variables = variableInputs(b, target.variables);
+  const { loss, checks } = target.trace(b, variables, dataInputs(b, specOf(batch)));
+  const trainable = [...target.variables].filter(([, variable]) => variable.trainable);
+  const slopes = gradients(
+    b,
+    loss,
+    trainable.map(([, variable]) => variables.get(variable)!),
+  );
+  const named = trainable.map(([name, { shape }], i) => [`d:${name}`, slopes[i] ?? zeros(b, shape)] as const);
+  return { graph: graphOf(new Map<string, Node>([["loss", loss], ...named])), plan: checks };
+}
+
+function zeros(b: GraphBuilder, shape: readonly number[]): Node {
+  return constant(b, new Array<number>(sizeOf(shape)).fill(0), shape);
+}
+
+async function batchTensors(engine: Engine, batch: Batch | undefined): Promise<Record<string, EngineTensor>> {
+  const size = await uploadScalar(engine, batch ? samplesOf(batch) : 1);
+  return { ...(await uploadBatch(engine, batch)), [BATCH_SIZE]: size };
+}
+
+/**
+ * Loss, ḡ, H̄ and the diagonal of the third derivative along the group directions, on one batch
+ * (P. Wolinski, arXiv 2312.03885, §3). Everything is a derivative along +u.
+ * @param batch left out for a model without inputs.
+ * @throws PartitionError, ShapeError (a direction of another shape or with missing names), NonFiniteError, DataError.
+ */
+export async function computeHg(model: Module, loss: Loss, batch?: Batch, options: HgOptions = {}): Promise<Summary> {
+  refuseUnknown("computeHg", options, HG_OPTIONS);
+  const { engine = await defaultEngine(), signal } = options;
+  const direction = options.direction ?? (await valueAndGrad(model, loss, batch, { engine })).gradient;
+  return await hgAlong(model, loss, batch, { ...options, engine, ...(signal ? { signal } : {}) }, direction);
+}
+
+async function hgAlong(
+  model: Module,
+  loss: Loss,
+  batch: Batch | undefined,
+  options: HgOptions & { readonly engine: Engine },
+  direction: Direction,
+): Promise<Summary> {
+  const { engine, partition = canonical(model), microbatch, signal } = options;
+  if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
+  const target = objective(model, loss);
+  const groups = nameGroups(partition, target.variables);
+  checkDirection(direction, target, groups);
+  const program = await sharedProgram(engine, summarySource(target, groups, batch));
+  if (microbatch !== undefined && !program.plan.split.splits)
+    throw new OptionError(`microbatch: this loss cannot be split, since ${program.plan.split.reason}`);
+  const totalsGraph = totalsSource(program.plan);
+  const totals = totalsGraph && (await sharedProgram(engine, totalsGraph));
+  const directions = await uploadDirections(engine, direction, groups);
+  const tensors = { ...(await variableTensors(engine, target.variables)), ...directions };
+  try {
+    return await runSummary({ engine, program, totals, tensors, batch, microbatch, signal }, groups);
+  } finally {
+    engine.release(...Object.values(directions));
+  }
+}
+
+/** @throws ShapeError, NonFiniteError */
+function checkDirection(direction: Direction, target: Objective, groups: readonly NamedGroup[]): void {
+  const names = groups.flatMap(({ members }) => members);
+  for (const name of Object.keys(direction))
+    if (!names.includes(name)) throw new ShapeError(`direction: ${name} is not a trainable parameter of the model`);
+  for (const name of names) {
+    const found = direction[name];
+    const { shape } = target.variables.get(name)!;
+    if (!found) throw new ShapeError(`direction: ${name} is missing`);
+    if (found.shape.join() !== shape.join())
+      throw new ShapeError(
+        `direction: ${name}: expected shape [${shape.join(", ")}], found [${found.shape.join(", ")}]`,
+      );
+    checkFinite(`direction of ${name}`, { shape: [], data: found.data });
+  }
+}
+
+async function uploadDirections(
+  engine: Engine,
+  direction: Direction,
+  groups: readonly NamedGroup[],
+): Promise<Record<string, EngineTensor>> {
+  const tensors: Record<string, EngineTensor> = {};
+  for (const name of groups.flatMap(({ members }) => members))
+    tensors[directionInput(name)] = await engine.upload(direction[name]!);
+  return tensors;
+}
+
+/**
+ * The gradient over a whole data set: the mean of the batches' gradients, each weighted by its share of the samples.
+ * @throws DataError where there is no batch.
+ */
+export async function fullbatchGradient(
+  model: Module,
+  loss: Loss,
+  batches: Batches,
+  options: RunOptions = {},
+): Promise<ValueAndGrad> {
+  refuseUnknown("fullbatchGradient", options, ["engine", "signal"]);
+  const { engine = await defaultEngine(), signal } = options;
+  const mean = new WeightedMean();
+  for await (const batch of batches) {
+    signal?.throwIfAborted();
+    const { loss: value, gradient } = await valueAndGrad(model, loss, batch, { engine });
+    const arrays = Object.fromEntries(Object.entries(gradient).map(([name, { data }]) => [name, data]));
+    mean.add(samplesOf(batch), { ...arrays, [LOSS]: [value] });
+  }
+  const { [LOSS]: value, ...sums } = mean.result();
+  const shapes = objective(model, loss).variables;
+  const gradient = Object.fromEntries(
+    Object.entries(sums).map(([name, data]) => [name, { shape: shapes.get(name)!.shape, data }]),
+  );
+  return { loss: value![0]!, gradient };
+}
+
+/**
+ * `computeHg` over a whole data set: the mean of the batches' summaries, each weighted by its share of the samples, along
+ * one direction for all (the full gradient by default). Third derivatives are added with their signs.
+ * @throws DataError where there is no batch, and what `computeHg` throws.
+ */
+export async function computeHgFullbatch(
+  model: Module,
+  loss: Loss,
+  batches: Batches,
+  options: HgOptions = {},
+): Promise<Summary> {
+  refuseUnknown("computeHgFullbatch", options, HG_OPTIONS);
+  const { engine = await defaultEngine() } = options;
+  const direction = options.direction ?? (await fullbatchGradient(model, loss, batches, { engine })).gradient;
+  const mean = new WeightedMean();
+  let noEffect: readonly number[] | undefined;
+  for await (const batch of batches) {
+    const part = await hgAlong(model, loss, batch, { ...options, engine }, direction);
+    mean.add(samplesOf(batch), { g: part.g, H: part.H, order3: part.order3, [LOSS]: [part.loss] });
+    noEffect = noEffect?.filter((group) => part.noEffect.includes(group)) ?? part.noEffect;
+  }
+  const { [LOSS]: loss_, g, H, order3 } = mean.result();
+  return { loss: loss_![0]!, g: g!, H: H!, order3: order3!, noEffect: noEffect! };
+}
+
+const LOSS = " loss";
+
+/** The mean of arrays by name, weighted by numbers of samples, in float64. */
+class WeightedMean {
+  readonly #sums: Record<string, Float64Array> = {};
+  #samples = 0;
+
+  add(samples: number, arrays: Readonly<Record<string, ArrayLike<number>>>): void {
+    this.#samples += samples;
+    for (const [name, array] of Object.entries(arrays)) {
+      this.#sums[name] ??= new Float64Array(array.length);
+      const sum = this.#sums[name];
+      for (let i = 0; i < array.length; i++) sum[i]! += samples * array[i]!;
+    }
+  }
+
+  /** @throws DataError where nothing was added */
+  result(): Record<string, Float64Array> {
+    if (this.#samples === 0) throw new DataError("expected at least one batch, found none");
+    return Object.fromEntries(
+      Object.entries(this.#sums).map(([name, sum]) => [name, sum.map((value) => value / this.#samples)]),
+    );
+  }
+}

@@ -1,0 +1,28 @@
+export {
+  computeHg,
+  computeHgFullbatch,
+  type Direction,
+  fullbatchGradient,
+  type HgOptions,
+  type RunOptions,
+  type ValueAndGrad,
+  valueAndGrad,
+} from "./compute.ts";
+export * as partition from "./partition.ts";
+export {
+  type NamedGroup,
+  nameGroups,
+  type ParameterGroup,
+  type ParameterLike,
+  type ParameterTree,
+  type Partition,
+} from "./partition.ts";
+export {
+  directionInput,
+  runSummary,
+  type Summary,
+  type SummaryInputs,
+  type SummaryPlan,
+  summarySource,
+  totalsSource,
+} from "./summary.ts";

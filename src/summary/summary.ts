@@ -1,0 +1,225 @@
+import {
+  BATCH_SHARE,
+  type BatchSplit,
+  type GroupIndex,
+  type Seed,
+  splitBatch,
+  summarize,
+  type Term,
+} from "../derive/index.ts";
+import {
+  checkBatch,
+  dataInputs,
+  type Engine,
+  type EngineTensor,
+  type Objective,
+  type Program,
+  type RangeCheck,
+  type Source,
+  samplesOf,
+  sliceBatch,
+  specOf,
+  uploadBatch,
+  uploadScalar,
+  variableInputs,
+} from "../engine/index.ts";
+import { countOf, type Graph, GraphBuilder, graphOf } from "../graph/index.ts";
+import { BATCH_SIZE, input } from "../ops/index.ts";
+import { NonFiniteError } from "../util/errors.ts";
+import type { Batch } from "../util/ndarray.ts";
+import type { NamedGroup } from "./partition.ts";
+
+/** Derivatives of φ(η) = L(θ + Σ η_s u_s) at 0, with S groups. */
+export interface Summary {
+  readonly loss: number;
+  /** ∂φ/∂η_s, [S]. */
+  readonly g: Float64Array;
+  /** ∂²φ/∂η_s∂η_t, [S, S], row-major, symmetric. */
+  readonly H: Float64Array;
+  /** ∂³φ/∂η_s³, [S], signed. */
+  readonly order3: Float64Array;
+  /** Groups along which the loss does not change: all that is found along them is rounding noise. */
+  readonly noEffect: readonly GroupIndex[];
+}
+
+/** How a summary is computed. */
+export interface SummaryPlan {
+  readonly terms: readonly Term[];
+  readonly checks: readonly RangeCheck[];
+  readonly split: BatchSplit;
+  /** Real numbers that the widest stack of tangents holds for one sample. */
+  readonly width: number;
+}
+
+/** The input that holds the direction of a parameter. */
+export function directionInput(name: string): string {
+  return `u:${name}`;
+}
+
+/** The graph of a summary for one kind of batch. */
+export function summarySource(
+  objective: Objective,
+  groups: readonly NamedGroup[],
+  batch: Batch | undefined,
+): Source<SummaryPlan> {
+  const b = new GraphBuilder();
+  const variables = variableInputs(b, objective.variables);
+  const { loss, checks } = objective.trace(b, variables, dataInputs(b, specOf(batch)));
+  const seeds = groups.flatMap(({ members }, group) =>
+    members.map((name): Seed => {
+      const parameter = variables.get(objective.variables.get(name)!)!;
+      return { parameter, direction: input(b, directionInput(name), parameter.shape), group };
+    }),
+  );
+  const split = batch
+    ? splitBatch(b, loss, [...variables.values()])
+    : { splits: false as const, reason: "there is no batch" };
+  const { packed, terms } = summarize(b, split.splits ? split.loss : loss, seeds);
+  const graph = graphOf({ packed });
+  return { graph, plan: { terms, checks, split, width: widest(graph) } };
+}
+
+function widest({ nodes }: Graph): number {
+  return nodes.reduce((width, { shape }) => {
+    const { factor, power } = countOf(shape);
+    return power === 1 ? Math.max(width, factor) : width;
+  }, 1);
+}
+
+/** The graph of the values that the parts of a split loss need ahead, or none. */
+export function totalsSource({ split }: SummaryPlan): Source<null> | undefined {
+  if (!split.splits || split.totals.length === 0) return undefined;
+  return { graph: graphOf(new Map(split.totals.map(({ name, node }) => [name, node]))), plan: null };
+}
+
+/** The stack of tangents of one layer should stay in the cache while it is used. */
+const STACK_BYTES = 5.5 * 2 ** 20;
+
+/** Samples in one part: as many as keep the stacks in cache, or the whole batch where it does not split. */
+export function partSize(plan: SummaryPlan, samples: number, engine: Engine, microbatch: number | undefined): number {
+  if (!plan.split.splits) return samples;
+  const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
+  const wanted = microbatch ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
+  return Math.ceil(samples / Math.ceil(samples / wanted));
+}
+
+/** What a summary is computed with. */
+export interface SummaryInputs {
+  readonly engine: Engine;
+  readonly program: Program<SummaryPlan>;
+  readonly totals: Program<null> | undefined;
+  /** Parameters and directions, by input name. */
+  readonly tensors: Readonly<Record<string, EngineTensor>>;
+  readonly batch: Batch | undefined;
+  readonly microbatch: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Runs a compiled summary over a batch, part by part, adding up in float64.
+ * @throws NonFiniteError where a part of the result is NaN or infinite.
+ */
+export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGroup[]): Promise<Summary> {
+  const { engine, program, batch, microbatch, signal } = inputs;
+  const sums = new Sums(groups.length);
+  if (batch) checkBatch(batch, program.plan.checks);
+  const samples = batch ? samplesOf(batch) : 1;
+  const size = partSize(program.plan, samples, engine, microbatch);
+  const ahead = await computeTotals(inputs, samples);
+  for (let start = 0; start < samples; start += size) {
+    signal?.throwIfAborted();
+    const end = Math.min(start + size, samples);
+    const part = batch && (size < samples ? sliceBatch(batch, start, end) : batch);
+    const own = {
+      ...(await uploadBatch(engine, part)),
+      [BATCH_SHARE]: await uploadScalar(engine, (end - start) / samples),
+    };
+    const outputs = await program.session.run({ ...inputs.tensors, ...ahead, ...own }, Object.values(own));
+    const { data } = await engine.read(outputs.packed!);
+    engine.release(outputs.packed!);
+    sums.add(program.plan.terms, data as Float64Array);
+  }
+  engine.release(...Object.values(ahead));
+  return sums.summary(groups, engine.precision === "float32" ? 2 ** -23 : 2 ** -52);
+}
+
+async function computeTotals(
+  { engine, totals, tensors, batch }: SummaryInputs,
+  samples: number,
+): Promise<Record<string, EngineTensor>> {
+  const size = { [BATCH_SIZE]: await uploadScalar(engine, samples) };
+  if (!totals) return size;
+  const own = await uploadBatch(engine, batch);
+  return { ...size, ...(await totals.session.run({ ...tensors, ...size, ...own }, Object.values(own))) };
+}
+
+/** The running sums of a summary. */
+class Sums {
+  readonly #size: number;
+  readonly #sums: Record<Term["kind"], Float64Array>;
+
+  constructor(groups: number) {
+    this.#size = groups;
+    const H = new Float64Array(groups * groups);
+    const vector = (): Float64Array => new Float64Array(groups);
+    this.#sums = {
+      loss: new Float64Array(1),
+      g: vector(),
+      order3: vector(),
+      H,
+      cross: H,
+      entry: vector(),
+      exit: vector(),
+    };
+  }
+
+  /** Adds one part's terms, as they are packed. */
+  add(terms: readonly Term[], packed: Float64Array | Float32Array): void {
+    let at = 0;
+    for (const { kind, rows, columns } of terms) {
+      const sum = this.#sums[kind];
+      if (kind === "loss") sum[0]! += packed[at++]!;
+      else if (kind === "H" || kind === "cross")
+        for (const row of rows)
+          for (const column of columns) {
+            sum[row * this.#size + column]! += packed[at]!;
+            if (kind === "cross") sum[column * this.#size + row]! += packed[at]!;
+            at++;
+          }
+      else for (const row of rows) sum[row]! += packed[at++]!;
+    }
+  }
+
+  summary(groups: readonly NamedGroup[], epsilon: number): Summary {
+    const { loss, g, order3, entry, exit } = this.#sums;
+    const H = symmetric(this.#sums.H, this.#size);
+    if (!Number.isFinite(loss[0])) throw new NonFiniteError(`summary: the loss is ${loss[0]}`);
+    const check = (what: string, values: Float64Array, period: number): void => {
+      const at = values.findIndex((value) => !Number.isFinite(value));
+      if (at >= 0)
+        throw new NonFiniteError(
+          `summary: ${what} is ${values[at]} for group ${groups[Math.floor(at / period)]!.name}`,
+        );
+    };
+    check("g", g, 1);
+    check("H", H, this.#size);
+    check("order3", order3, 1);
+    const noEffect = [...groups.keys()].filter((s) => {
+      const bound = NOISE * epsilon * entry[s]!;
+      return exit[s]! <= bound && Math.abs(H[s * this.#size + s]! * loss[0]!) <= bound * entry[s]!;
+    });
+    return { loss: loss[0]!, g, H, order3, noEffect };
+  }
+}
+
+/**
+ * A group without effect is told by cancellation: where its parameters enter, Σ |z̄ z'| is of ordinary size, and at the
+ * loss the tangents that are left are within this many roundings of zero beside it. Its curvature, in the unit of loss
+ * that the entry sum sets, must be as small, or a group that merely stands at a stationary point would be taken out.
+ */
+const NOISE = 64;
+
+/** Both triangles averaged: they are the same sum, rounded differently. */
+function symmetric(H: Float64Array, size: number): Float64Array {
+  return H.map((value, i) => (value + H[(i % size) * size + Math.floor(i / size)]!) / 2);
+}
