@@ -1,0 +1,358 @@
+import { afterAll, describe, expect, test } from "vitest";
+import type { Engine } from "../../src/engine/index.ts";
+import { BATCH, GraphBuilder, type Node } from "../../src/graph/index.ts";
+import * as o from "../../src/ops/index.ts";
+import { DisposedError, GraphError, ShapeError } from "../../src/util/errors.ts";
+import { Random } from "../../src/util/random.ts";
+import { assertClose } from "../support/close.ts";
+import { type EngineUnderTest, engines } from "../support/engines.ts";
+import { drawInputs, makeInputs } from "../support/inputs.ts";
+import { allCases } from "../support/primitive-cases.ts";
+import { type Arrays, checkedGraph, compiled, evaluate, numbers, real, whole } from "../support/run.ts";
+
+const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
+
+describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) => {
+  const engine = make();
+  afterAll(() => engine.dispose());
+
+  /** A test of the contract; an engine's reason to skip it becomes its title. */
+  const contract = (title: string, check: () => Promise<void>): void => {
+    const reason = skip[title];
+    if (reason === undefined) test(title, check);
+    else test.skip(`${title}: ${reason}`, check);
+  };
+
+  /** The engine's own values of some outputs. */
+  const run = (outputs: Readonly<Record<string, Node>>, feeds: Arrays = {}) => evaluate(outputs, feeds, engine);
+
+  describe("values agree with the oracle, at batch sizes 1, 3 and 7 of one session", () => {
+    const titles = allCases.map(([primitive, item]) => [`${primitive}: ${item.name}`, item] as const);
+    for (const [title, item] of titles)
+      contract(title, async () => {
+        const b = new GraphBuilder();
+        const z = item.build(b, makeInputs(b, item.inputs));
+        const program = await compiled(engine, checkedGraph({ z }));
+        for (const batch of [1, 3, 7]) {
+          const feeds = drawInputs(item.inputs, new Random(batch), batch);
+          const [found, expected] = [(await program.run(feeds)).z!, (await evaluate({ z }, feeds)).z!];
+          expect(found.shape).toEqual(expected.shape);
+          expect(found.data instanceof Int32Array).toBe(z.dtype !== "float");
+          assertClose(numbers(found), numbers(expected), tolerance, `${title}, batch ${batch}`);
+        }
+        await program.dispose();
+      });
+  });
+
+  describe("NaN and infinity", () => {
+    const { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, abs, sin, cos, sign } = o;
+    const unary = { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, abs, sin, cos, sign };
+    for (const [name, f] of Object.entries(unary))
+      contract(`${name} passes NaN on`, async () => {
+        const b = new GraphBuilder();
+        // Longer than any vector register, and NaN in the vectorised part and the rest.
+        const data = Array.from({ length: 19 }, (_, i) => (i === 2 || i === 18 ? nan : 1));
+        const { z } = await run({ z: f(b, o.input(b, "x", [19])) }, { x: real(data) });
+        expect(numbers(z).map(Number.isNaN)).toEqual(data.map(Number.isNaN));
+      });
+
+    for (const [name, f] of Object.entries({ add: o.add, sub: o.sub, mul: o.mul }))
+      contract(`${name} passes NaN on from both sides`, async () => {
+        const b = new GraphBuilder();
+        const z = f(b, o.input(b, "x", [3]), o.input(b, "y", [3]));
+        const found = await run({ z }, { x: real([nan, 1, inf]), y: real([1, nan, 1]) });
+        expect(numbers(found.z)).toEqual([nan, nan, inf]);
+      });
+
+    contract("pow, scale, sum and matmul pass NaN on", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [2, 2]);
+      const outputs = {
+        pow: o.pow(b, x, 3),
+        scale: o.scale(b, x, 2),
+        sum: o.sum(b, x, [1]),
+        matmul: o.matmul(b, x, x),
+      };
+      const found = await run(outputs, { x: real([1, 2, nan, 3], [2, 2]) });
+      expect(numbers(found.pow)).toEqual([1, 8, nan, 27]);
+      expect(numbers(found.scale)).toEqual([2, 4, nan, 6]);
+      expect(numbers(found.sum)).toEqual([3, nan]);
+      expect(numbers(found.matmul)).toEqual([nan, 8, nan, nan]);
+    });
+
+    contract("max passes NaN on, and so does the maximum at the chosen index", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [3, 3]);
+      const outputs = { max: o.max(b, x, 1), chosen: o.gather(b, x, o.argmax(b, x, 1), 1) };
+      const found = await run(outputs, { x: real([1, nan, 3, nan, 2, 1, 1, 2, nan], [3, 3]) });
+      expect(numbers(found.max)).toEqual([nan, nan, nan]);
+      expect(numbers(found.chosen)).toEqual([nan, nan, nan]);
+    });
+
+    contract("log-softmax passes NaN on, wherever it is", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [3, 3]);
+      const shifted = o.sub(b, x, o.stopGradient(b, o.max(b, x, 1)));
+      const z = o.sub(b, shifted, o.log(b, o.sumKeep(b, o.exp(b, shifted), [1])));
+      const found = await run({ z }, { x: real([nan, 1, 2, 1, nan, 2, 1, 2, nan], [3, 3]) });
+      expect(numbers(found.z).every(Number.isNaN)).toBe(true);
+    });
+
+    contract("comparisons with NaN are false", async () => {
+      const b = new GraphBuilder();
+      const [x, y] = [o.input(b, "x", [3]), o.input(b, "y", [3])];
+      const found = await run(
+        { greater: o.greater(b, x, y), equal: o.equal(b, x, y), where: o.where(b, o.greater(b, x, y), x, y) },
+        { x: real([nan, 1, nan]), y: real([1, nan, nan]) },
+      );
+      expect(numbers(found.greater)).toEqual([0, 0, 0]);
+      expect(numbers(found.equal)).toEqual([0, 0, 0]);
+      expect(numbers(found.where)).toEqual([1, nan, nan]);
+    });
+
+    contract("infinities arise and cancel as in IEEE 754", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [3]);
+      const huge = o.exp(b, o.scale(b, x, 1000));
+      const outputs = {
+        exp: huge,
+        log: o.log(b, o.scale(b, x, 0)),
+        reciprocal: o.reciprocal(b, o.abs(b, o.scale(b, x, 0))),
+        difference: o.sub(b, huge, huge),
+        tanh: o.tanh(b, o.mul(b, huge, x)),
+        softplus: o.softplus(b, o.scale(b, x, -1000)),
+        sqrt: o.sqrt(b, o.scale(b, x, -1)),
+      };
+      const found = await run(outputs, { x: real([1, 2, 3]) });
+      const same = (value: number): number[] => [value, value, value];
+      expect(numbers(found.exp)).toEqual(same(inf));
+      expect(numbers(found.log)).toEqual(same(-inf));
+      expect(numbers(found.reciprocal)).toEqual(same(inf));
+      expect(numbers(found.difference)).toEqual(same(nan));
+      expect(numbers(found.tanh)).toEqual(same(1));
+      expect(numbers(found.softplus)).toEqual(same(0));
+      expect(numbers(found.sqrt)).toEqual(same(nan));
+    });
+
+    contract("constants that are not finite stay apart", async () => {
+      const b = new GraphBuilder();
+      const outputs = { a: o.constant(b, [nan], [1]), b: o.constant(b, [inf], [1]), c: o.constant(b, [-inf], [1]) };
+      const found = await run(outputs);
+      expect([found.a, found.b, found.c].flatMap(numbers)).toEqual([nan, inf, -inf]);
+    });
+
+    contract("constants 0 and −0 stay apart", async () => {
+      const b = new GraphBuilder();
+      const [zero, minus] = [o.constant(b, [0], [1]), o.constant(b, [-0], [1])];
+      const found = await run({ a: o.reciprocal(b, zero), b: o.reciprocal(b, minus) });
+      expect([found.a, found.b].flatMap(numbers)).toEqual([inf, -inf]);
+    });
+  });
+
+  describe("inputs", () => {
+    const b = new GraphBuilder();
+    const [x, w] = [o.input(b, "x", [BATCH, 3]), o.input(b, "weight", [3])];
+    const index = o.input(b, "index", [BATCH, 1], "int");
+    const graph = checkedGraph({ z: o.add(b, o.mul(b, x, w), o.cast(b, index, "float")) });
+    const good = { x: real([1, 2, 3, 4, 5, 6], [2, 3]), weight: real([1, 2, 3]), index: whole([0, 1], [2, 1]) };
+    const wrong: [string, Arrays, RegExp][] = [
+      ["missing", { x: good.x, index: good.index }, /weight.*missing.*float\[3\]/],
+      ["of another rank", { ...good, weight: real([1, 2, 3], [1, 3]) }, /weight.*expected.*\[3\].*found.*\[1, 3\]/],
+      ["of another length", { ...good, weight: real([1, 2]) }, /weight.*expected.*\[3\].*found.*\[2\]/],
+      ["of another batch", { ...good, index: whole([0, 1, 0], [3, 1]) }, /index.*batch.*found.*\[3, 1\]/],
+      ["of whole numbers", { ...good, weight: whole([1, 2, 3]) }, /weight.*expected float.*found int/],
+      ["of real numbers", { ...good, index: real([0, 1], [2, 1]) }, /index.*expected int.*found float/],
+    ];
+    for (const [title, feeds, message] of wrong)
+      contract(`an input ${title} is named, and the session goes on`, async () => {
+        const program = await compiled(engine, graph);
+        await expect(program.run(feeds)).rejects.toThrow(ShapeError);
+        await expect(program.run(feeds)).rejects.toThrow(message);
+        expect(numbers((await program.run(good)).z)).toEqual([1, 4, 9, 5, 11, 19]);
+        await program.dispose();
+      });
+
+    contract("a batch axis of 2 B refuses an odd length", async () => {
+      const pairs = o.input(b, "pairs", [{ factor: 2, power: 1 }]);
+      await expect(run({ z: o.tanh(b, pairs) }, { pairs: real([1, 2, 3]) })).rejects.toThrow(/pairs.*2\*batch/);
+    });
+
+    contract("an input with B² comes before the one that tells B", async () => {
+      const square = o.input(b, "square", [{ factor: 1, power: 2 }]);
+      const other = o.input(b, "other", [BATCH]);
+      const z = o.add(b, o.reshape(b, square, [BATCH, BATCH]), other);
+      const found = await run({ z }, { square: real([1, 2, 3, 4]), other: real([10, 20]) });
+      expect(numbers(found.z)).toEqual([11, 22, 13, 24]);
+    });
+
+    contract("a graph that grows with the batch needs an input that has it", async () => {
+      const z = o.broadcast(b, o.input(b, "one", []), [BATCH]);
+      await expect(run({ z }, { one: real([1], []) })).rejects.toThrow(GraphError);
+    });
+
+    contract("any name will do", async () => {
+      const own = new GraphBuilder();
+      const names = ["Add_0", "constant_0", "Tanh_1", "out:z", "a b/c", "β"];
+      const inputs = names.map((name) => o.input(own, name, [1]));
+      const total = inputs.reduce((left, right) => o.add(own, left, right));
+      const z = o.tanh(own, o.scale(own, total, 0.125));
+      const found = await run({ z }, Object.fromEntries(names.map((name, i) => [name, real([i])])));
+      assertClose(numbers(found.z), [Math.tanh(15 / 8)], { relative: 1e-6 }, "z");
+    });
+
+    contract("bools go back in as they came out", async () => {
+      const own = new GraphBuilder();
+      const v = o.input(own, "v", [2]);
+      const first = await engine.compile(checkedGraph({ mask: o.greater(own, v, o.scalar(own, 0)) }));
+      const given = o.where(own, o.input(own, "mask", [2], "bool"), v, o.scale(own, v, -2));
+      const second = await engine.compile(checkedGraph({ z: given }));
+      const inputs = { v: await engine.upload(real([1, -3])) };
+      const { mask } = await first.run(inputs);
+      const { z } = await second.run({ ...inputs, mask: mask! });
+      expect(numbers(await engine.read(mask!))).toEqual([1, 0]);
+      expect(numbers(await engine.read(z!))).toEqual([1, 6]);
+      await Promise.all([first.dispose(), second.dispose()]);
+    });
+
+    contract("whole numbers come from any integer array", async () => {
+      const own = new GraphBuilder();
+      const z = o.input(own, "i", [3], "int");
+      for (const data of [Int32Array.of(1, -2, 3), Uint8Array.of(1, 254, 3), BigInt64Array.of(1n, -2n, 3n)]) {
+        const found = await run({ z }, { i: { shape: [3], data } });
+        expect(found.z!.data).toEqual(Int32Array.from(data as ArrayLike<number | bigint>, Number));
+      }
+    });
+  });
+
+  describe("outputs", () => {
+    contract(
+      "an input, a constant, one node twice, a repeated node, and values that depend on one another",
+      async () => {
+        const b = new GraphBuilder();
+        const x = o.input(b, "x", [2]);
+        const y = o.tanh(b, o.scale(b, x, 0));
+        const repeated = o.broadcast(b, y, [2, 2]);
+        const found = await run(
+          {
+            x,
+            again: x,
+            held: o.stopGradient(b, x),
+            constant: o.constant(b, [4, 5], [2]),
+            y,
+            twin: y,
+            held2: o.stopGradient(b, y),
+            repeated,
+            next: o.exp(b, y),
+            sum: o.add(b, y, o.constant(b, [1, 2, 3, 4], [2, 2])),
+          },
+          { x: real([1, 2]) },
+        );
+        expect(numbers(found.x)).toEqual([1, 2]);
+        expect(numbers(found.again)).toEqual([1, 2]);
+        expect(numbers(found.held)).toEqual([1, 2]);
+        expect(numbers(found.constant)).toEqual([4, 5]);
+        for (const name of ["y", "twin", "held2"]) expect(numbers(found[name])).toEqual([0, 0]);
+        expect(numbers(found.repeated)).toEqual([0, 0, 0, 0]);
+        expect(numbers(found.next)).toEqual([1, 1]);
+        expect(numbers(found.sum)).toEqual([1, 2, 3, 4]);
+      },
+    );
+
+    contract("an output has its own memory", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [2]);
+      const session = await engine.compile(
+        checkedGraph({ x, held: o.stopGradient(b, x), flat: o.reshape(b, x, [2, 1]) }),
+      );
+      const given = await engine.upload(real([1, 2]));
+      const outputs = await session.run({ x: given }, [given]);
+      await expect(engine.read(given)).rejects.toThrow(DisposedError);
+      for (const name of ["x", "held", "flat"]) {
+        expect(numbers(await engine.read(outputs[name]!))).toEqual([1, 2]);
+        engine.release(outputs[name]!);
+      }
+      await session.dispose();
+    });
+
+    contract("reading copies", async () => {
+      const tensor = await engine.upload(real([1, 2]));
+      const first = await engine.read(tensor);
+      first.data.fill(9 as never);
+      expect(numbers(await engine.read(tensor))).toEqual([1, 2]);
+    });
+  });
+
+  describe("lifetimes", () => {
+    const b = new GraphBuilder();
+    const x = o.input(b, "x", [2]);
+    const graph = checkedGraph({ z: o.mul(b, x, x) });
+
+    contract("a released tensor cannot be read or run, and releasing twice does no harm", async () => {
+      const session = await engine.compile(graph);
+      const tensor = await engine.upload(real([1, 2]));
+      engine.release(tensor);
+      engine.release(tensor);
+      await expect(engine.read(tensor)).rejects.toThrow(DisposedError);
+      await expect(session.run({ x: tensor })).rejects.toThrow(DisposedError);
+      await session.dispose();
+    });
+
+    contract("a tensor that is not donated stays", async () => {
+      const session = await engine.compile(graph);
+      const tensor = await engine.upload(real([3, 2]));
+      for (let step = 0; step < 3; step++) {
+        const { z } = await session.run({ x: tensor });
+        expect(numbers(await engine.read(z!))).toEqual([9, 4]);
+      }
+      await session.dispose();
+    });
+
+    contract("runs at the same time do not mix", async () => {
+      const program = await compiled(engine, graph);
+      const runs = Array.from({ length: 8 }, (_, i) => program.run({ x: real([i, -i]) }));
+      const found = (await Promise.all(runs)).map(({ z }) => numbers(z));
+      expect(found).toEqual(Array.from({ length: 8 }, (_, i) => [i * i, i * i]));
+      await program.dispose();
+    });
+
+    contract("a disposed session cannot run; others can", async () => {
+      const [one, two] = [await compiled(engine, graph), await compiled(engine, graph)];
+      await one.dispose();
+      await one.dispose();
+      await expect(one.run({ x: real([1, 2]) })).rejects.toThrow(DisposedError);
+      expect(numbers((await two.run({ x: real([1, 2]) })).z)).toEqual([1, 4]);
+      await two.dispose();
+    });
+
+    contract("disposing in the middle of a run lets it end, or says why not", async () => {
+      const program = await compiled(engine, graph);
+      const running = program.run({ x: real([1, 2]) }).then(
+        ({ z }) => numbers(z),
+        (error: unknown) => error,
+      );
+      await program.dispose();
+      const outcome = await running;
+      if (outcome instanceof Error) expect(outcome).toBeInstanceOf(DisposedError);
+      else expect(outcome).toEqual([1, 4]);
+    });
+
+    contract("sessions are counted", async () => {
+      const own: Engine = make();
+      expect(own.sessions).toEqual({ compiled: 0, live: 0 });
+      const [one, two] = [await own.compile(graph), await own.compile(graph)];
+      expect(own.sessions).toEqual({ compiled: 2, live: 2 });
+      const given = await own.upload(real([1, 2]));
+      await one.run({ x: given });
+      await one.run({ x: given });
+      expect(own.sessions).toEqual({ compiled: 2, live: 2 });
+      await one.dispose();
+      await one.dispose();
+      expect(own.sessions).toEqual({ compiled: 2, live: 1 });
+      await own.dispose();
+      expect(own.sessions).toEqual({ compiled: 2, live: 0 });
+      await expect(two.run({ x: given })).rejects.toThrow(DisposedError);
+      await two.dispose();
+      expect(own.sessions).toEqual({ compiled: 2, live: 0 });
+    });
+  });
+});
