@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import {
+  BATCH,
   type BilinearOp,
   GraphBuilder,
   graphOf,
@@ -25,11 +26,14 @@ class Trial {
   readonly nodes: readonly Node[];
   readonly #random = new Random(7);
   readonly #feeds: Record<string, NDArray>;
+  /** Tells the batch size to programs that have no other batched input. */
+  readonly #samples: Node;
 
   constructor(item: Case) {
     const inputs = makeInputs(this.b, item.inputs);
     this.nodes = graphOf({ z: item.build(this.b, inputs) }).nodes;
     this.#feeds = drawInputs(item.inputs, this.#random);
+    this.#samples = this.draw([BATCH]);
   }
 
   /** A new random tensor. */
@@ -41,7 +45,7 @@ class Trial {
 
   /** Asserts that two programs give the same numbers under the same shape. */
   async same(left: Node, right: Node, what: string): Promise<void> {
-    const values = await evaluate({ left, right }, this.#feeds);
+    const values = await evaluate({ left, right, samples: this.#samples }, this.#feeds);
     expect(values.left!.shape, what).toEqual(values.right!.shape);
     assertClose(numbers(values.left), numbers(values.right), ROUNDING, what);
   }

@@ -12,31 +12,47 @@ export interface Estimate {
 const REACH = 5;
 
 /**
- * The wider step. The stencil reaches ±5h = ±0.15 along a direction, so kinks and poles must stay further away than that.
+ * The widest step. The stencil reaches ±5h = ±0.15 along a direction, so kinks and poles must stay further away than that.
  * For a function with its nearest singularity at distance 1 the truncation error of f‴, the worst of the three, is about
  * (5!^(1/5) h)⁸ = 1e-9; rounding adds about ε |f| / h³ = 1e-11 |f|.
  */
 const STEP = 0.03;
-
-/** The furthest that a function is evaluated from 0. */
-export const FURTHEST: number = REACH * STEP;
+/** Halvings of the step for functions that vary faster; the last one has rounding errors of 1e-9 |f| in f‴. */
+const HALVINGS = 3;
+/** Errors, relative to |f| and to the derivative itself, at which the step is small enough. */
+const GOOD: Derivatives = [1e-13, 1e-11, 1e-9];
 
 /**
- * Central differences of order 8 and more at steps h and h/2. The finer one is the answer; how far the two are apart
- * bounds the truncation error of both, the finer one's being 2⁸ times smaller.
+ * Central differences of order 8 and more. The step is halved until two steps agree; of each derivative the estimate is
+ * taken that differs least from the one at twice its step. That difference bounds its truncation error many times over,
+ * the error shrinking 2⁸ times with each halving, and shows its rounding error.
  */
 export async function derivativesAtZero(f: (at: number) => number | Promise<number>): Promise<Estimate> {
+  // Points in units of the smallest step, so that the stencils share what they can.
   const known = new Map<number, number>();
-  // Points are counted in half steps, so that both stencils share what they can.
-  for (let k = -REACH; k <= REACH; k++)
-    for (const at of [k, 2 * k]) if (!known.has(at)) known.set(at, await f((at * STEP) / 2));
-  const coarse = stencil((k) => known.get(2 * k)!, STEP);
-  const fine = stencil((k) => known.get(k)!, STEP / 2);
-  return {
-    derivatives: fine,
-    errors: fine.map((value, i) => Math.abs(value - coarse[i]!)) as unknown as Derivatives,
-    size: Math.max(...[...known.values()].map(Math.abs)),
+  const atStep = async (halvings: number): Promise<Derivatives> => {
+    const unit = 2 ** (HALVINGS - halvings);
+    for (let k = -REACH; k <= REACH; k++)
+      if (!known.has(k * unit)) known.set(k * unit, await f((k * unit * STEP) / 2 ** HALVINGS));
+    return stencil((k) => known.get(k * unit)!, STEP / 2 ** halvings);
   };
+  const [derivatives, errors] = [
+    [0, 0, 0],
+    [Infinity, Infinity, Infinity],
+  ];
+  let size = 0;
+  let coarse = await atStep(0);
+  for (let halvings = 1; halvings <= HALVINGS; halvings++) {
+    const fine = await atStep(halvings);
+    size = Math.max(...[...known.values()].map(Math.abs));
+    fine.forEach((value, i) => {
+      const error = Math.abs(value - coarse[i]!);
+      if (error < errors[i]!) [derivatives[i], errors[i]] = [value, error];
+    });
+    if (errors.every((error, i) => error <= GOOD[i]! * Math.max(size, Math.abs(derivatives[i]!)))) break;
+    coarse = fine;
+  }
+  return { derivatives: derivatives as unknown as Derivatives, errors: errors as unknown as Derivatives, size };
 }
 
 function stencil(value: (k: number) => number, step: number): Derivatives {
