@@ -18,6 +18,9 @@ export interface OrtNodeOptions {
   readonly providers?: readonly string[];
 }
 
+/** Without the fusion of a scale into a matrix product, which rounds the factor to float32 whatever the product is in. */
+const EXACT = { optimization: { disable_specified_optimizers: "MatMulScaleFusion" } };
+
 class OrtTensor implements EngineTensor {
   readonly shape: readonly number[];
   readonly dtype: DType;
@@ -63,6 +66,7 @@ export class OrtNodeEngine implements Engine {
       enableMemPattern: false,
       enableCpuMemArena: !lowMemory,
       logSeverityLevel: 3,
+      ...(precision === "float64" ? { extra: EXACT } : {}),
     };
   }
 
