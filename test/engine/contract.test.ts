@@ -44,6 +44,20 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       });
   });
 
+  contract("a factor beside a matrix product keeps the engine's precision", async () => {
+    const b = new GraphBuilder();
+    const x = o.input(b, "x", [2, 2]);
+    const outputs = {
+      left: o.matmul(b, o.scale(b, x, -0.7), x),
+      right: o.matmul(b, x, o.scale(b, x, 0.3)),
+      after: o.scale(b, o.matmul(b, x, o.transposeLast(b, x)), 1.1),
+    };
+    const feeds = { x: real([1, 2, 3, 4], [2, 2]) };
+    const [found, expected] = [await run(outputs, feeds), await evaluate(outputs, feeds)];
+    for (const name of Object.keys(outputs))
+      assertClose(numbers(found[name]), numbers(expected[name]), tolerance, name);
+  });
+
   describe("NaN and infinity", () => {
     const { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, abs, sin, cos, sign } = o;
     const unary = { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, abs, sin, cos, sign };
