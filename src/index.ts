@@ -11,6 +11,20 @@ export { nesterovLrs } from "./nesterov/index.ts";
 export * as nn from "./nn/index.ts";
 export { type Evaluation, evaluate, type Loss, losses, Module, Parameter, Tensor } from "./nn/index.ts";
 export {
+  AdamUpdater,
+  type HgSource,
+  NewtonSummary,
+  type NewtonSummaryOptions,
+  Optimizer,
+  type OptimizerOptions,
+  SGDUpdater,
+  type StepArgument,
+  type StepResult,
+  type TrainingOptimizer,
+  type UpdateRecord,
+  type Updater,
+} from "./optim/index.ts";
+export {
   computeHg,
   computeHgFullbatch,
   type Direction,

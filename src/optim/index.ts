@@ -1,0 +1,19 @@
+export type {
+  CommonOptions,
+  HgSource,
+  NesterovOptions,
+  NewtonSummaryOptions,
+  NonFinitePolicy,
+} from "./newton-options.ts";
+export { NewtonSummary, type NewtonSummaryState } from "./newton-summary.ts";
+export { Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+export type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
+export {
+  type AdamOptions,
+  AdamUpdater,
+  type SGDOptions,
+  SGDUpdater,
+  type Updater,
+  type UpdaterInputs,
+  type UpdaterOutputs,
+} from "./updater.ts";

@@ -1,0 +1,212 @@
+import type { Engine } from "../engine/index.ts";
+import type { Partition } from "../summary/index.ts";
+import { OptionError } from "../util/errors.ts";
+import type { Batch } from "../util/ndarray.ts";
+import { checkBoolean, checkWhole, refuseUnknown } from "../util/options.ts";
+import type { SolveOptions } from "./rates.ts";
+import type { StepResult } from "./result.ts";
+import { SGDUpdater, type Updater } from "./updater.ts";
+
+/** Where summaries draw their batches: a `Loader`, or anything that gives one batch after the other without end. */
+export interface HgSource {
+  draw(): Promise<Batch>;
+  /** Where the source stands, for exact resume and for `probe`. */
+  state?: unknown;
+}
+
+/** Anisotropic Nesterov cubic regularisation of the rates. */
+export interface NesterovOptions {
+  /** Whether the rates are regularised so; true by default. */
+  readonly use?: boolean;
+  /** λ_int, at least 0; 1 by default. */
+  readonly dampingInt?: number;
+  /** How much of the running average of D is kept, in [0, 1); 0 by default. */
+  readonly momOrder3?: number;
+}
+
+/** What becomes of a step in which something is NaN or infinite. */
+export type NonFinitePolicy = "throw" | "skip";
+
+/** Options that all optimisers of this package have. */
+export interface CommonOptions {
+  /** The default engine if none is named. */
+  readonly engine?: Engine;
+  /** The largest norm of the whole gradient; a longer one is scaled down. None by default. */
+  readonly clipGradNorm?: number;
+  /** "throw" (default) or "skip": leave the step out and log it. Parameters never become NaN either way. */
+  readonly onNonFinite?: NonFinitePolicy;
+  /** Called after each step. */
+  readonly onStep?: (result: StepResult) => void;
+  /** Takes warnings; `console.warn` by default. */
+  readonly log?: (message: string) => void;
+}
+
+/** Options of {@link NewtonSummary}, with the paper's names. */
+export interface NewtonSummaryOptions extends CommonOptions {
+  /** The groups; `partition.canonical(model)` by default. Not given where the optimiser is made from groups. */
+  readonly partition?: Partition;
+  /** Where summaries draw their batches; the step's own batch by default. */
+  readonly hgLoader?: HgSource;
+  /** The rule that proposes directions; SGD with momentum 0.9 and dampening 0.9 by default. */
+  readonly updater?: Updater;
+  /** Short for the SGD updater's momentum. */
+  readonly momentum?: number;
+  /** Short for the SGD updater's dampening. */
+  readonly momentumDamp?: number;
+  /** λ₁: the rates are multiplied by it; above 0, 0.3 by default. */
+  readonly damping?: number;
+  /** Steps from one summary to the next; 10 by default. */
+  readonly periodHg?: number;
+  /** How much of the previous rates is kept, in [0, 1); 0.5 by default. */
+  readonly momLrs?: number;
+  /** How much of the running averages of H̄, ḡ and order3 is kept, in [0, 1); 0 by default. */
+  readonly movavg?: number;
+  /** Instead of cubic regularisation: added to the diagonal of H̄. */
+  readonly ridge?: number;
+  /** Solve with H̄ as it is. */
+  readonly noregul?: boolean;
+  /** Leave out the interactions between groups. */
+  readonly diagonal?: boolean;
+  /** Set negative rates to 0; true by default. */
+  readonly removeNegative?: boolean;
+  /** Smooth the rates as they come and remove negative ones afterwards, instead of before; false by default. */
+  readonly maintainTrueLrs?: boolean;
+  readonly nesterov?: NesterovOptions;
+  /** Scale each group's direction to norm 1 in the summary; the steps until the next one keep that scale. */
+  readonly normalizeDirs?: boolean;
+  /**
+   * Where H̄, ḡ and D give no rates: "recover" (default) keeps the last rates, and with none, or the second time in a row,
+   * takes those of a damped Newton step; "compatible" sets all rates to 0, as the reference does.
+   */
+  readonly notFound?: "recover" | "compatible";
+  /** Samples in one run of a summary; chosen from the model's widths by default. */
+  readonly microbatch?: number;
+}
+
+const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
+  "engine",
+  "clipGradNorm",
+  "onNonFinite",
+  "onStep",
+  "log",
+  "partition",
+  "hgLoader",
+  "updater",
+  "momentum",
+  "momentumDamp",
+  "damping",
+  "periodHg",
+  "momLrs",
+  "movavg",
+  "ridge",
+  "noregul",
+  "diagonal",
+  "removeNegative",
+  "maintainTrueLrs",
+  "nesterov",
+  "normalizeDirs",
+  "notFound",
+  "microbatch",
+];
+
+/** All that the algorithm needs to know, with defaults filled in. */
+export interface NewtonSettings {
+  readonly updater: Updater;
+  readonly damping: number;
+  readonly periodHg: number;
+  readonly momLrs: number;
+  readonly movavg: number;
+  readonly momOrder3: number;
+  readonly solve: SolveOptions;
+  readonly removeNegative: boolean;
+  readonly maintainTrueLrs: boolean;
+  readonly normalizeDirs: boolean;
+  readonly notFound: "recover" | "compatible";
+  readonly microbatch: number | undefined;
+}
+
+/**
+ * Checks options and fills in defaults.
+ * @throws OptionError naming an option that is unknown, out of range, or that would be ignored beside another.
+ */
+export function newtonSettings(options: NewtonSummaryOptions): NewtonSettings {
+  refuseUnknown("NewtonSummary", options, KNOWN);
+  const { damping = 0.3, periodHg = 10, momLrs = 0.5, movavg = 0, notFound = "recover", microbatch } = options;
+  checkPositive("damping", damping);
+  checkWhole("periodHg", periodHg, 1);
+  checkShare("momLrs", momLrs);
+  checkShare("movavg", movavg);
+  if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
+  checkOneOf("notFound", notFound, ["recover", "compatible"]);
+  checkCommon(options);
+  const flag = (
+    name: "diagonal" | "removeNegative" | "maintainTrueLrs" | "normalizeDirs",
+    otherwise: boolean,
+  ): boolean => {
+    const value = options[name] ?? otherwise;
+    checkBoolean(name, value);
+    return value;
+  };
+  const { regularization, momOrder3 } = regularizationOf(options);
+  return {
+    updater: updaterOf(options),
+    damping,
+    periodHg,
+    momLrs,
+    movavg,
+    momOrder3,
+    solve: { regularization, diagonal: flag("diagonal", false) },
+    removeNegative: flag("removeNegative", true),
+    maintainTrueLrs: flag("maintainTrueLrs", false),
+    normalizeDirs: flag("normalizeDirs", false),
+    notFound,
+    microbatch,
+  };
+}
+
+/** Checks what all optimisers share. @throws OptionError */
+export function checkCommon({ clipGradNorm, onNonFinite = "throw" }: CommonOptions): void {
+  if (clipGradNorm !== undefined) checkPositive("clipGradNorm", clipGradNorm);
+  checkOneOf("onNonFinite", onNonFinite, ["throw", "skip"]);
+}
+
+function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOptions): {
+  regularization: SolveOptions["regularization"];
+  momOrder3: number;
+} {
+  checkBoolean("noregul", noregul);
+  if (ridge !== undefined && !(ridge >= 0 && Number.isFinite(ridge)))
+    throw new OptionError(`ridge must be a number of at least 0; found ${ridge}`);
+  if (nesterov) refuseUnknown("nesterov", nesterov, ["use", "dampingInt", "momOrder3"]);
+  const other = noregul ? "noregul" : ridge !== undefined ? "ridge" : undefined;
+  const { use = other === undefined, dampingInt, momOrder3 } = nesterov ?? {};
+  checkBoolean("nesterov.use", use);
+  if (noregul && ridge) throw new OptionError("ridge would be ignored beside noregul");
+  if (use && other) throw new OptionError(`${other} would be ignored beside nesterov; set nesterov: { use: false }`);
+  for (const [name, value] of Object.entries({ dampingInt, momOrder3 }))
+    if (!use && value !== undefined) throw new OptionError(`nesterov.${name} would be ignored with nesterov.use false`);
+  if (!use) return { regularization: { ridge: ridge ?? 0 }, momOrder3: 0 };
+  if (dampingInt !== undefined && !(dampingInt >= 0 && Number.isFinite(dampingInt)))
+    throw new OptionError(`nesterov.dampingInt must be a number of at least 0; found ${dampingInt}`);
+  checkShare("nesterov.momOrder3", momOrder3 ?? 0);
+  return { regularization: { dampingInt: dampingInt ?? 1 }, momOrder3: momOrder3 ?? 0 };
+}
+
+function updaterOf({ updater, momentum, momentumDamp }: NewtonSummaryOptions): Updater {
+  if (!updater) return new SGDUpdater({ momentum: momentum ?? 0.9, dampening: momentumDamp ?? momentum ?? 0.9 });
+  for (const [name, value] of Object.entries({ momentum, momentumDamp }))
+    if (value !== undefined) throw new OptionError(`${name} would be ignored beside updater: give it to the updater`);
+  return updater;
+}
+
+export function checkPositive(name: string, value: number): void {
+  if (!(value > 0 && Number.isFinite(value))) throw new OptionError(`${name} must be a number above 0; found ${value}`);
+}
+
+function checkShare(name: string, value: number): void {
+  if (!(value >= 0 && value < 1)) throw new OptionError(`${name} must be at least 0 and below 1; found ${value}`);
+}
+
+function checkOneOf(name: string, value: string, known: readonly string[]): void {
+  if (!known.includes(value)) throw new OptionError(`${name} must be one of ${known.join(", ")}; found ${value}`);
+}

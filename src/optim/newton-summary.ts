@@ -1,0 +1,297 @@
+import { defaultEngine, type EngineTensor, specOf } from "../engine/index.ts";
+import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
+import {
+  directionInput,
+  type NamedGroup,
+  type ParameterGroup,
+  runSummary,
+  type Summary,
+  summarySource,
+  totalsSource,
+} from "../summary/index.ts";
+import { DisposedError, NonFiniteError, OptionError } from "../util/errors.ts";
+import type { Batch } from "../util/ndarray.ts";
+import { Queue } from "../util/queue.ts";
+import { checkPositive, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
+import { firstRates, nextRates, type RateState } from "./rate-state.ts";
+import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
+import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
+import { type Proposal, type StepInput, Stepper, type StepperState } from "./stepper.ts";
+import { resolveTarget } from "./target.ts";
+
+/** A saved state of {@link NewtonSummary}: all but the parameters, which are the model's `stateDict()`. */
+export interface NewtonSummaryState extends Identity {
+  readonly step: number;
+  readonly damping: number;
+  readonly rates: RateState;
+  readonly stepper: StepperState;
+  /** Where the summary's loader stands, if it says. */
+  readonly hgLoader: unknown;
+}
+
+/**
+ * Second-order training by summaries (P. Wolinski, arXiv 2312.03885): an updater proposes a direction, and every
+ * `periodHg` steps the loss's curvature along it, group by group, gives each group its learning rate.
+ *
+ * The learning rates of S groups are damping · η, η the solution of largest ‖Dη‖ of η = (H̄ + ½ λ_int ‖Dη‖ D²)⁻¹ ḡ,
+ * smoothed over the summaries. Between summaries a step is one compiled call.
+ *
+ * Departures from the reference: see `docs/decisions.md`.
+ */
+export class NewtonSummary implements TrainingOptimizer {
+  readonly groups: readonly NamedGroup[];
+  readonly #stepper: Stepper;
+  readonly #settings: NewtonSettings;
+  readonly #options: NewtonSummaryOptions;
+  readonly #queue = new Queue();
+  readonly #warned = new Set<string>();
+  #rates: RateState = firstRates();
+  #damping: number;
+  #step = 0;
+  #disposed = false;
+
+  private constructor(stepper: Stepper, settings: NewtonSettings, options: NewtonSummaryOptions) {
+    this.groups = stepper.parts.groups;
+    this.#stepper = stepper;
+    this.#settings = settings;
+    this.#options = options;
+    this.#damping = settings.damping;
+  }
+
+  /**
+   * @param target a model, or groups of parameters.
+   * @param loss of the model's output and a target; with groups, of the input and a target, the model inside it.
+   * @throws OptionError, PartitionError
+   */
+  static create(model: Module, loss: Loss, options?: NewtonSummaryOptions): Promise<NewtonSummary>;
+  static create(
+    groups: readonly ParameterGroup<Parameter>[],
+    loss: FullLoss,
+    options?: NewtonSummaryOptions,
+  ): Promise<NewtonSummary>;
+  static async create(
+    target: Module | readonly ParameterGroup<Parameter>[],
+    loss: Loss | FullLoss,
+    options: NewtonSummaryOptions = {},
+  ): Promise<NewtonSummary> {
+    const settings = newtonSettings(options);
+    const { objective, groups } = resolveTarget(target, loss, options.partition);
+    const engine = options.engine ?? (await defaultEngine());
+    const parts = { objective, groups, updater: settings.updater, clipGradNorm: options.clipGradNorm };
+    return new NewtonSummary(new Stepper(engine, parts), settings, options);
+  }
+
+  /** The rate of each group that the next step applies to the updater's direction, damping included. */
+  get learningRates(): Float64Array {
+    return this.#applied(this.#rates);
+  }
+
+  get damping(): number {
+    return this.#damping;
+  }
+
+  /** Multiplies the damping, and with it the rates, from the next step on. @throws OptionError */
+  dampingMul(factor: number): void {
+    checkPositive("dampingMul", factor);
+    this.#damping *= factor;
+  }
+
+  /**
+   * One step, on a batch or on a gradient that the caller computed.
+   * @param input left out for a model without inputs.
+   * @throws NonFiniteError with the policy "throw", and what running throws; then nothing changed.
+   */
+  step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
+    return this.#queue.run(async () => {
+      this.#assertAlive();
+      options.signal?.throwIfAborted();
+      const result = await this.#guarded(stepInput(input), options.signal);
+      this.#step++;
+      this.#options.onStep?.(result);
+      return result;
+    });
+  }
+
+  /**
+   * The summary and the rates at the current point, as a step would take them now, with no side effect: parameters,
+   * the updater's state, averages, rates and the loader stay as they are.
+   * @param input what the direction is taken from.
+   * @param options.hgBatch the batch of the summary; the next one of the loader by default, else the input.
+   */
+  probe(
+    input?: StepArgument,
+    options: { readonly hgBatch?: Batch; readonly signal?: AbortSignal } = {},
+  ): Promise<UpdateRecord> {
+    return this.#queue.run(async () => {
+      this.#assertAlive();
+      const proposal = await this.#stepper.propose(stepInput(input));
+      try {
+        const batch = options.hgBatch ?? (await this.#peek(stepInput(input)));
+        return (await this.#nextRates(proposal, batch, options.signal)).record;
+      } finally {
+        this.#stepper.discard(proposal);
+      }
+    });
+  }
+
+  /** A copy of the whole state but for the parameters, which are the model's `stateDict()`. */
+  state(): Promise<NewtonSummaryState> {
+    return this.#queue.run(async () => ({
+      ...this.#identity(),
+      step: this.#step,
+      damping: this.#damping,
+      rates: structuredClone(this.#rates),
+      stepper: await this.#stepper.state(),
+      hgLoader: structuredClone(this.#options.hgLoader?.state),
+    }));
+  }
+
+  /**
+   * Continues from a saved state; together with the parameters of that time the run goes on exactly as it did.
+   * @throws StateError where the state is of another model, partition, updater or version; then nothing changed.
+   */
+  restore(saved: unknown): Promise<void> {
+    return this.#queue.run(async () => {
+      this.#assertAlive();
+      checkIdentity(this.#identity(), saved);
+      const { step, damping, rates, stepper, hgLoader } = saved as NewtonSummaryState;
+      await this.#stepper.restore(stepper);
+      if (this.#options.hgLoader && hgLoader !== undefined) this.#options.hgLoader.state = hgLoader;
+      this.#step = step;
+      this.#damping = damping;
+      this.#rates = structuredClone(rates);
+    });
+  }
+
+  /** Releases compiled programs and the updater's state; parameters stay with the model. */
+  dispose(): Promise<void> {
+    return this.#queue.run(async () => {
+      this.#disposed = true;
+      await this.#stepper.dispose();
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #assertAlive(): void {
+    if (this.#disposed) throw new DisposedError("this optimiser was disposed");
+  }
+
+  #identity(): Identity {
+    return identityOf("NewtonSummary", this.#stepper.parts);
+  }
+
+  #warn(message: string): void {
+    if (this.#warned.has(message)) return;
+    this.#warned.add(message);
+    (this.#options.log ?? console.warn)(message);
+  }
+
+  /** A step under the policy for numbers that are not finite. */
+  async #guarded(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
+    const { hgLoader } = this.#options;
+    const at = structuredClone(hgLoader?.state);
+    try {
+      return await this.#advance(input, signal);
+    } catch (error) {
+      if (error instanceof NonFiniteError && this.#options.onNonFinite === "skip") {
+        this.#warn(`step ${this.#step} was left out: ${error.message}`);
+        return { step: this.#step, loss: Number.NaN, learningRates: this.learningRates, skipped: error.message };
+      }
+      if (hgLoader && at !== undefined) hgLoader.state = at;
+      throw error;
+    }
+  }
+
+  async #advance(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
+    if (this.#step % this.#settings.periodHg === 0) return await this.#summaryStep(input, signal);
+    const learningRates = this.learningRates;
+    const loss = await this.#stepper.step(input, learningRates);
+    return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
+  }
+
+  async #summaryStep(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
+    const proposal = await this.#stepper.propose(input);
+    try {
+      const { rates, record } = await this.#nextRates(proposal, await this.#draw(input), signal);
+      const learningRates = this.#applied(rates);
+      const loss = await this.#stepper.apply(proposal, learningRates);
+      this.#rates = rates;
+      this.#report(record);
+      return { step: this.#step, loss: loss ?? Number.NaN, learningRates, update: record };
+    } catch (error) {
+      this.#stepper.discard(proposal);
+      throw error;
+    }
+  }
+
+  /** The summary along a proposal's directions, and the rates that follow; nothing is changed. */
+  async #nextRates(
+    proposal: Proposal,
+    batch: Batch | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<{ rates: RateState; record: UpdateRecord }> {
+    const summary = await this.#summarize(proposal.directions, batch, signal);
+    return nextRates(this.#rates, summary, proposal.norms, this.#settings);
+  }
+
+  async #summarize(
+    directions: Readonly<Record<string, EngineTensor>>,
+    batch: Batch | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Summary> {
+    const { engine, programs, parts } = this.#stepper;
+    const { key } = specOf(batch);
+    const program = await programs.get(`summary ${key}`, () => summarySource(parts.objective, parts.groups, batch));
+    const { split } = program.plan;
+    if (batch && !split.splits) this.#warn(`summaries are not split into microbatches: ${split.reason}`);
+    const { microbatch } = this.#settings;
+    if (microbatch !== undefined && batch && !split.splits)
+      throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
+    const ahead = totalsSource(program.plan);
+    const totals = ahead && (await programs.get(`totals ${key}`, () => ahead));
+    const named = Object.fromEntries(Object.entries(directions).map(([name, u]) => [directionInput(name), u]));
+    const tensors = { ...(await this.#stepper.variables()), ...named };
+    return await runSummary({ engine, program, totals, tensors, batch, microbatch, signal }, this.groups);
+  }
+
+  /** The batch for a summary. */
+  async #draw(input: StepInput): Promise<Batch | undefined> {
+    const { hgLoader } = this.#options;
+    if (hgLoader) return await hgLoader.draw();
+    if ("gradient" in input) throw new OptionError("hgLoader is needed where steps are given gradients");
+    return input.batch;
+  }
+
+  /** The same with the loader left where it stands. */
+  async #peek(input: StepInput): Promise<Batch | undefined> {
+    const { hgLoader } = this.#options;
+    if (hgLoader && hgLoader.state === undefined)
+      throw new OptionError("probe: this hgLoader has no state to go back to; pass hgBatch");
+    const at = structuredClone(hgLoader?.state);
+    const batch = await this.#draw(input);
+    if (hgLoader) hgLoader.state = at;
+    return batch;
+  }
+
+  #applied({ smoothed, scale }: RateState): Float64Array {
+    const rates = smoothed ?? new Float64Array(this.groups.length);
+    const { removeNegative } = this.#settings;
+    return rates.map((rate, s) => (removeNegative ? Math.max(rate, 0) : rate) * this.#damping * (scale?.[s] ?? 1));
+  }
+
+  #report({ noEffect, found, reason, rawRates }: UpdateRecord): void {
+    for (const group of noEffect)
+      this.#warn(`group ${this.groups[group]!.name} has no effect on the loss: its learning rate is 0`);
+    if (!found)
+      this.#warn(
+        `no learning rates from the summary (${reason}): ${rawRates ? "took a damped Newton step's" : "kept the last"}`,
+      );
+  }
+}
+
+function stepInput(input: StepArgument | undefined): StepInput {
+  return input && "gradient" in input ? { gradient: input.gradient } : { batch: input };
+}

@@ -1,0 +1,121 @@
+import { defaultEngine } from "../engine/index.ts";
+import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
+import type { NamedGroup, ParameterGroup } from "../summary/index.ts";
+import { DisposedError, NonFiniteError } from "../util/errors.ts";
+import { refuseUnknown } from "../util/options.ts";
+import { Queue } from "../util/queue.ts";
+import { type CommonOptions, checkCommon, checkPositive } from "./newton-options.ts";
+import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
+import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
+import { Stepper, type StepperState } from "./stepper.ts";
+import { resolveTarget } from "./target.ts";
+import type { Updater } from "./updater.ts";
+
+/** Options of {@link Optimizer}. */
+export interface OptimizerOptions extends CommonOptions {
+  readonly updater: Updater;
+  /** The learning rate of every parameter, above 0. */
+  readonly lr: number;
+}
+
+/** A saved state of {@link Optimizer}: all but the parameters. */
+export interface OptimizerState extends Identity {
+  readonly step: number;
+  readonly stepper: StepperState;
+}
+
+/** An updater with a fixed learning rate: SGD or Adam as usual. A step is one compiled call. */
+export class Optimizer implements TrainingOptimizer {
+  readonly groups: readonly NamedGroup[];
+  readonly #stepper: Stepper;
+  readonly #options: OptimizerOptions;
+  readonly #queue = new Queue();
+  #step = 0;
+  #disposed = false;
+
+  private constructor(stepper: Stepper, options: OptimizerOptions) {
+    this.groups = stepper.parts.groups;
+    this.#stepper = stepper;
+    this.#options = options;
+  }
+
+  /** @throws OptionError */
+  static create(model: Module, loss: Loss, options: OptimizerOptions): Promise<Optimizer>;
+  static create(
+    groups: readonly ParameterGroup<Parameter>[],
+    loss: FullLoss,
+    options: OptimizerOptions,
+  ): Promise<Optimizer>;
+  static async create(
+    target: Module | readonly ParameterGroup<Parameter>[],
+    loss: Loss | FullLoss,
+    options: OptimizerOptions,
+  ): Promise<Optimizer> {
+    refuseUnknown("Optimizer", options, ["updater", "lr", "engine", "clipGradNorm", "onNonFinite", "onStep", "log"]);
+    checkPositive("lr", options.lr);
+    checkCommon(options);
+    const { objective, groups } = resolveTarget(target, loss, undefined);
+    const engine = options.engine ?? (await defaultEngine());
+    const parts = { objective, groups, updater: options.updater, clipGradNorm: options.clipGradNorm };
+    return new Optimizer(new Stepper(engine, parts), options);
+  }
+
+  /** The learning rate, once for each group. */
+  get learningRates(): Float64Array {
+    return new Float64Array(this.groups.length).fill(this.#options.lr);
+  }
+
+  /** One step; see {@link NewtonSummary.step}. */
+  step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
+    return this.#queue.run(async () => {
+      if (this.#disposed) throw new DisposedError("this optimiser was disposed");
+      options.signal?.throwIfAborted();
+      const result = await this.#guarded(input);
+      this.#step++;
+      this.#options.onStep?.(result);
+      return result;
+    });
+  }
+
+  state(): Promise<OptimizerState> {
+    return this.#queue.run(async () => ({
+      ...identityOf("Optimizer", this.#stepper.parts),
+      step: this.#step,
+      stepper: await this.#stepper.state(),
+    }));
+  }
+
+  /** @throws StateError; then nothing changed */
+  restore(saved: unknown): Promise<void> {
+    return this.#queue.run(async () => {
+      checkIdentity(identityOf("Optimizer", this.#stepper.parts), saved);
+      const { step, stepper } = saved as OptimizerState;
+      await this.#stepper.restore(stepper);
+      this.#step = step;
+    });
+  }
+
+  dispose(): Promise<void> {
+    return this.#queue.run(async () => {
+      this.#disposed = true;
+      await this.#stepper.dispose();
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #guarded(input: StepArgument | undefined): Promise<StepResult> {
+    const learningRates = this.learningRates;
+    try {
+      const from = input && "gradient" in input ? { gradient: input.gradient } : { batch: input };
+      const loss = await this.#stepper.step(from, learningRates);
+      return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
+    } catch (error) {
+      if (!(error instanceof NonFiniteError) || this.#options.onNonFinite !== "skip") throw error;
+      (this.#options.log ?? console.warn)(`step ${this.#step} was left out: ${error.message}`);
+      return { step: this.#step, loss: Number.NaN, learningRates, skipped: error.message };
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import type { Summary } from "../summary/index.ts";
+import type { NewtonSettings } from "./newton-options.ts";
+import { type RateProblem, recoverRates, solveRates } from "./rates.ts";
+import type { UpdateRecord } from "./result.ts";
+
+/** Learning rates and the averages that they come from, as they pass from one summary to the next. */
+export interface RateState {
+  /** Smoothed rates, before damping; with `maintainTrueLrs` negative ones are still there. Undefined before the first. */
+  readonly smoothed?: Float64Array;
+  /** Running averages. */
+  readonly H?: Float64Array;
+  readonly g?: Float64Array;
+  readonly order3?: Float64Array;
+  readonly D?: Float64Array;
+  /** With `normalizeDirs`: what each group's direction is multiplied by, until the next summary. */
+  readonly scale?: Float64Array;
+  /** How many summaries in a row gave no rates. */
+  readonly misses: number;
+}
+
+/** The state before the first summary. */
+export function firstRates(): RateState {
+  return { misses: 0 };
+}
+
+/** The state after a summary, and its record. */
+export function nextRates(
+  last: RateState,
+  summary: Summary,
+  norms: Float64Array,
+  settings: NewtonSettings,
+): { rates: RateState; record: UpdateRecord } {
+  const scale = settings.normalizeDirs ? norms.map((norm) => (norm > 0 ? 1 / Math.sqrt(norm) : 1)) : undefined;
+  const { H, g, order3 } = scale ? scaled(summary, scale) : summary;
+  const averages = {
+    H: average(last.H, H, settings.movavg),
+    g: average(last.g, g, settings.movavg),
+    order3: average(last.order3, order3, settings.movavg),
+  };
+  const D = average(
+    last.D,
+    averages.order3.map((value) => Math.cbrt(Math.abs(value))),
+    settings.momOrder3,
+  );
+  const problem = { H: averages.H, g: averages.g, D, noEffect: summary.noEffect };
+  const { raw, ...outcome } = rawRates(last, problem, settings);
+  const smoothed = raw ? smooth(last.smoothed, raw, settings) : (last.smoothed ?? new Float64Array(g.length));
+  const rates: RateState = {
+    ...averages,
+    D,
+    smoothed,
+    misses: outcome.found ? 0 : last.misses + 1,
+    ...(scale ? { scale } : {}),
+  };
+  const record = {
+    loss: summary.loss,
+    ...averages,
+    D,
+    noEffect: summary.noEffect,
+    ...outcome,
+    rates: smoothed.slice(),
+  };
+  return { rates, record: raw ? { ...record, rawRates: raw } : record };
+}
+
+/** The summary along directions that are each multiplied by a number. */
+function scaled({ H, g, order3 }: Summary, scale: Float64Array): Pick<Summary, "H" | "g" | "order3"> {
+  const size = scale.length;
+  return {
+    H: H.map((value, i) => value * scale[Math.floor(i / size)]! * scale[i % size]!),
+    g: g.map((value, s) => value * scale[s]!),
+    order3: order3.map((value, s) => value * scale[s]! ** 3),
+  };
+}
+
+function average(last: Float64Array | undefined, value: Float64Array, keep: number): Float64Array {
+  return last && keep > 0 ? value.map((each, i) => keep * last[i]! + (1 - keep) * each) : value;
+}
+
+type Outcome = Pick<UpdateRecord, "found" | "reason" | "r" | "hard"> & { readonly raw: Float64Array | undefined };
+
+/** η*, or what stands for it where there is none. */
+function rawRates(last: RateState, problem: RateProblem, { solve, notFound }: NewtonSettings): Outcome {
+  const solution = solveRates(problem, solve);
+  if (solution.found) {
+    const { lrs, r, hard } = solution;
+    return { found: true, raw: lrs, ...(r === undefined ? {} : { r }), ...(hard === undefined ? {} : { hard }) };
+  }
+  const miss = { found: false, reason: solution.reason };
+  if (notFound === "compatible") return { ...miss, raw: new Float64Array(problem.g.length) };
+  if (last.smoothed && last.misses === 0) return { ...miss, raw: undefined };
+  const recovered = recoverRates(problem);
+  return { ...miss, raw: recovered.found ? recovered.lrs : undefined };
+}
+
+/** Smoothing over summaries; negative rates are removed before it unless true rates are maintained. */
+function smooth(
+  last: Float64Array | undefined,
+  raw: Float64Array,
+  { momLrs, removeNegative, maintainTrueLrs }: NewtonSettings,
+): Float64Array {
+  const value = removeNegative && !maintainTrueLrs ? raw.map((rate) => Math.max(rate, 0)) : raw;
+  return average(last, value, momLrs);
+}
