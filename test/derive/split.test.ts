@@ -1,0 +1,140 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { BATCH_SHARE, splitBatch } from "../../src/derive/index.ts";
+import { BATCH, type Builder, GraphBuilder, type Node } from "../../src/graph/index.ts";
+import * as o from "../../src/ops/index.ts";
+import type { NDArray } from "../../src/util/ndarray.ts";
+import { Random } from "../../src/util/random.ts";
+import { assertClose } from "../support/close.ts";
+import { below, drawInput, floats, type InputSpec, ints } from "../support/inputs.ts";
+import { programLoss, programs } from "../support/random-graphs.ts";
+import { type Arrays, evaluate, numbers, real } from "../support/run.ts";
+
+const B = BATCH;
+const SAMPLES = 5;
+const PARTS = [
+  [0, 2],
+  [2, 5],
+] as const;
+
+/** Data have the batch as their first axis; parameters do not. */
+const inputs: Readonly<Record<string, InputSpec>> = {
+  x: floats([B, 2]),
+  y: ints([B], below(2)),
+  weights: floats([B]),
+  p: floats([2, 2]),
+  q: floats([2]),
+  s: floats([]),
+};
+const DATA = ["x", "y", "weights"];
+
+type Loss = (b: Builder, i: Readonly<Record<string, Node>>) => Node;
+
+function setUp(loss: Loss): { b: GraphBuilder; whole: Node; feeds: Arrays; split: ReturnType<typeof splitBatch> } {
+  const b = new GraphBuilder();
+  const random = new Random(5);
+  const [nodes, feeds]: [Record<string, Node>, Record<string, NDArray>] = [{}, {}];
+  for (const [name, spec] of Object.entries(inputs)) {
+    nodes[name] = o.input(b, name, spec.shape, spec.dtype);
+    feeds[name] = drawInput(spec, random, SAMPLES);
+  }
+  feeds[o.BATCH_SIZE] = real([SAMPLES], []);
+  const whole = loss(b, nodes);
+  const parameters = Object.keys(nodes).filter((name) => !DATA.includes(name));
+  return {
+    b,
+    whole,
+    feeds,
+    split: splitBatch(
+      b,
+      whole,
+      parameters.map((name) => nodes[name]!),
+    ),
+  };
+}
+
+/** Samples `start` to `end` of the data; parameters as they are. */
+function partOf(feeds: Arrays, start: number, end: number): Record<string, NDArray> {
+  const cut = ([name, array]: [string, NDArray]): [string, NDArray] => {
+    if (!DATA.includes(name)) return [name, array];
+    const step = array.data.length / SAMPLES;
+    return [name, { shape: [end - start, ...array.shape.slice(1)], data: array.data.slice(start * step, end * step) }];
+  };
+  return { ...Object.fromEntries(Object.entries(feeds).map(cut)), [BATCH_SHARE]: real([(end - start) / SAMPLES], []) };
+}
+
+/** The loss of the whole batch, and the sum over its parts. */
+async function bothWays(loss: Loss): Promise<{ whole: number; sum: number } | { reason: string }> {
+  const { b, whole, feeds, split } = setUp(loss);
+  if (!split.splits) return split;
+  const samples = o.input(b, "x", [B, 2]);
+  const named = Object.fromEntries(split.totals.map(({ name, node }) => [name, node]));
+  const totals = await evaluate({ samples, ...named }, feeds);
+  let sum = 0;
+  for (const [start, end] of PARTS) {
+    const { part } = await evaluate({ part: split.loss, samples }, { ...totals, ...partOf(feeds, start, end) });
+    sum += numbers(part)[0]!;
+  }
+  return { whole: numbers((await evaluate({ whole, samples }, feeds)).whole)[0]!, sum };
+}
+
+const mean = (b: Builder, perSample: Node): Node => o.mul(b, o.sum(b, perSample), o.reciprocal(b, o.batchSize(b)));
+const scores: Loss = (b, { x, p, q }) => o.add(b, o.matmul(b, o.tanh(b, x!), p!), q!);
+const squares = (b: Builder, x: Node): Node => o.sum(b, o.mul(b, x, x));
+
+const splitting: Readonly<Record<string, Loss>> = {
+  "a mean over samples": (b, i) => mean(b, o.exp(b, scores(b, i))),
+  "a sum over samples": (b, i) => squares(b, scores(b, i)),
+  "a penalty on the weights": (b, i) => o.add(b, mean(b, scores(b, i)), squares(b, i.p!)),
+  "a penalty alone": (b, i) => squares(b, i.p!),
+  "weights of samples, by their sum": (b, i) =>
+    o.mul(b, o.sum(b, o.mul(b, o.sum(b, scores(b, i), [1]), i.weights!)), o.reciprocal(b, o.sum(b, i.weights!))),
+  "labels that count": (b, i) => {
+    const counts = o.cast(b, o.equal(b, i.y!, o.scalar(b, 1, "int")), "float");
+    return o.mul(b, o.sum(b, o.mul(b, o.sum(b, scores(b, i), [1]), counts)), o.reciprocal(b, o.sum(b, counts)));
+  },
+  "inputs centred over the batch": (b, i) => {
+    const centre = o.mul(b, o.sumKeep(b, i.x!, [0]), o.reciprocal(b, o.batchSize(b)));
+    return squares(b, o.matmul(b, o.sub(b, i.x!, centre), i.p!));
+  },
+  "samples counted by a product": (b, i) => o.sum(b, o.matmul(b, o.transposeLast(b, i.x!), scores(b, i))),
+};
+
+const coupled: Readonly<Record<string, Loss>> = {
+  "the square of a mean": (b, i) => o.mul(b, o.sum(b, scores(b, i)), o.sum(b, scores(b, i))),
+  "batch norm": (b, i) => {
+    const z = scores(b, i);
+    return squares(b, o.sub(b, z, o.scale(b, o.sumKeep(b, z, [0]), 1 / SAMPLES)));
+  },
+  "all pairs": (b, i) => squares(b, o.sub(b, o.unsqueeze(b, scores(b, i), 0), o.unsqueeze(b, scores(b, i), 1))),
+  "products of samples": (b, i) => o.sum(b, o.sin(b, o.matmul(b, scores(b, i), o.transposeLast(b, scores(b, i))))),
+  "the largest of the batch": (b, i) => o.sum(b, o.max(b, scores(b, i), 0)),
+  "an exponential of the sum": (b, i) => o.exp(b, o.sum(b, scores(b, i))),
+};
+
+describe("splitBatch", () => {
+  test.each(Object.entries(splitting))("splits %s", async (_, loss) => {
+    const found = await bothWays(loss);
+    if ("reason" in found) throw new Error(found.reason);
+    // The same terms, added up in parts.
+    assertClose([found.sum], [found.whole], { relative: 1e-13 }, "sum of the parts");
+  });
+
+  test.each(Object.entries(coupled))("refuses %s", async (_, loss) => {
+    expect(await bothWays(loss)).toHaveProperty("reason");
+  });
+
+  test("is right about random programs whenever it splits one", async () => {
+    let splits = 0;
+    await fc.assert(
+      fc.asyncProperty(programs, async (program) => {
+        const found = await bothWays((b, i) => programLoss(b, [i.x!, i.p!, i.q!, i.s!], program));
+        if ("reason" in found) return;
+        splits++;
+        assertClose([found.sum], [found.whole], { relative: 1e-12, absolute: 1e-12 }, "sum of the parts");
+      }),
+      { numRuns: 400, seed: 20260105 },
+    );
+    expect(splits).toBeGreaterThan(100);
+  });
+});
