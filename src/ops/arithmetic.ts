@@ -1,14 +1,20 @@
-import type { BilinearOp, Builder, ConstantOp, DType, LinearOp, Node } from "../graph/index.ts";
+import { type BilinearOp, type Builder, type ConstantOp, concrete, type DType, type LinearOp, type Node } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
 import { aligned, broadcast, sameType } from "./reduce.ts";
 import { type ConstantAttrs, constantOp, scalar } from "./source.ts";
-import { mismatch } from "./strides.ts";
+import { checkDtype, mismatch, NUMBERS } from "./strides.ts";
+
+/** Checks that inputs are numbers of one shape and dtype, and gives their type. */
+function sameNumbers(what: string, x: Node, y: Node): ReturnType<typeof sameType> {
+  checkDtype(what, NUMBERS, x, y);
+  return sameType(what, x, y);
+}
 
 /** https://onnx.ai/onnx/operators/onnx__Add.html */
 export const addOp: LinearOp<object> = {
   name: "add",
   kind: "linear",
-  infer: ([x, y]) => sameType("add", x!, y!),
+  infer: ([x, y]) => sameNumbers("add", x!, y!),
   value: ([x, y]) => x!.data.map((value, i) => value + y!.data[i]!),
   push: (_b, _node, x) => x,
   transpose: (_b, _node, cotangent) => cotangent,
@@ -24,7 +30,7 @@ export function add(b: Builder, x: Node, y: Node): Node {
 export const subOp: LinearOp<object> = {
   name: "sub",
   kind: "linear",
-  infer: ([x, y]) => sameType("sub", x!, y!),
+  infer: ([x, y]) => sameNumbers("sub", x!, y!),
   value: ([x, y]) => x!.data.map((value, i) => value - y!.data[i]!),
   push: (b, _node, x, index) => (index === 0 ? x : scale(b, x, -1)),
   transpose: (b, _node, cotangent, index) => (index === 0 ? cotangent : scale(b, cotangent, -1)),
@@ -69,17 +75,32 @@ export function shift(b: Builder, x: Node, amount: number): Node {
 export const mulOp: BilinearOp<object> = {
   name: "mul",
   kind: "bilinear",
-  infer: ([x, y]) => sameType("mul", x!, y!),
+  infer: ([x, y]) => sameNumbers("mul", x!, y!),
   value: ([x, y]) => x!.data.map((value, i) => value * y!.data[i]!),
   simplify([x, y], _attrs, _type, b) {
     const [cx, cy] = [numberIn(x!), numberIn(y!)];
     if (cy !== undefined) return scale(b, x!, cy);
-    return cx === undefined ? undefined : scale(b, y!, cx);
+    if (cx !== undefined) return scale(b, y!, cx);
+    return scaledProduct(b, x!, y!) ?? scaledProduct(b, y!, x!);
   },
   stacked: (b, _node, x, y) => mul(b, x, y),
   transpose: (b, _node, cotangent, other) => mul(b, cotangent, other),
   batchRule: () => "kept",
 };
+
+/** (A B) s = (A s) B for a number s, where A is smaller than the product: fewer entries to multiply. */
+function scaledProduct(b: Builder, product: Node, factor: Node): Node | undefined {
+  const number = factor.op.name === "broadcast" ? factor.inputs[0]! : undefined;
+  if (product.op.name !== "matmul" || number?.shape.length !== 0) return undefined;
+  const [left, right] = product.inputs;
+  if (typicalSize(left!) >= typicalSize(product)) return undefined;
+  return b.apply(product.op, [mul(b, left!, number), right!], product.attrs);
+}
+
+/** The number of entries at a batch size of ordinary magnitude. */
+function typicalSize({ shape }: Node): number {
+  return concrete(shape, 100).reduce((size, length) => size * length, 1);
+}
 
 /** The number that a tensor repeats, where it is known when the graph is made. */
 function numberIn(x: Node): number | undefined {
@@ -122,18 +143,22 @@ export function where(b: Builder, condition: Node, x: Node, y: Node): Node {
   return b.apply(whereOp, [mask, first, broadcast(b, right, first.shape)], {});
 }
 
-function comparison(name: string, compare: (x: number, y: number) => boolean): ConstantOp<object> {
+function comparison(
+  name: string,
+  compare: (x: number, y: number) => boolean,
+  check: typeof sameType = sameType,
+): ConstantOp<object> {
   return {
     name,
     kind: "constant",
-    infer: ([x, y]) => ({ shape: sameType(name, x!, y!).shape, dtype: "bool" }),
+    infer: ([x, y]) => ({ shape: check(name, x!, y!).shape, dtype: "bool" }),
     value: ([x, y]) => x!.data.map((value, i) => Number(compare(value, y!.data[i]!))),
     batchRule: () => "kept",
   };
 }
 
 /** https://onnx.ai/onnx/operators/onnx__Greater.html */
-export const greaterOp: ConstantOp<object> = comparison("greater", (x, y) => x > y);
+export const greaterOp: ConstantOp<object> = comparison("greater", (x, y) => x > y, sameNumbers);
 /** https://onnx.ai/onnx/operators/onnx__Equal.html */
 export const equalOp: ConstantOp<object> = comparison("equal", (x, y) => x === y);
 
@@ -151,7 +176,10 @@ export function equal(b: Builder, x: Node, y: Node): Node {
 export const signOp: ConstantOp<object> = {
   name: "sign",
   kind: "constant",
-  infer: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
+  infer([x]) {
+    checkDtype("sign", NUMBERS, x!);
+    return { shape: x!.shape, dtype: x!.dtype };
+  },
   value: ([x]) => x!.data.map(Math.sign),
   batchRule: () => "kept",
 };

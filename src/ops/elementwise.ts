@@ -2,6 +2,7 @@ import type { Builder, ElementwiseOp, Node } from "../graph/index.ts";
 import { cast, greater, mul, scale, shift, sign, sub, where } from "./arithmetic.ts";
 import { broadcast } from "./reduce.ts";
 import { scalar } from "./source.ts";
+import { checkDtype } from "./strides.ts";
 
 /** Derivatives of orders 1 to 3 from the input x and the value z = f(x); those left out are zero everywhere. */
 type Derivatives<A> = readonly ((b: Builder, x: Node, z: Node, attrs: A) => Node | undefined)[];
@@ -14,7 +15,10 @@ function elementwise<A = object>(
   return {
     name,
     kind: "elementwise",
-    infer: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
+    infer([x]) {
+      checkDtype(name, ["float"], x!);
+      return { shape: x!.shape, dtype: x!.dtype };
+    },
     value: ([x], attrs) => x!.data.map((value) => f(value, attrs)),
     derivative: (b, node, order) => derivatives[order - 1]?.(b, node.inputs[0]!, node, node.attrs),
   };

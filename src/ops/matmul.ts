@@ -1,7 +1,7 @@
 import { type BilinearOp, type Builder, isBatch, type Lead, type Node, sameDim } from "../graph/index.ts";
 import { flatten, reshape, transposeLast } from "./move.ts";
 import { commonShape, sumTo } from "./reduce.ts";
-import { mismatch, offsets, stridesOf } from "./strides.ts";
+import { checkDtype, mismatch, offsets, stridesOf } from "./strides.ts";
 
 /**
  * Matrix product over the last two axes; the axes ahead of them broadcast.
@@ -11,6 +11,7 @@ export const matmulOp: BilinearOp<object> = {
   name: "matmul",
   kind: "bilinear",
   infer([x, y]) {
+    checkDtype("matmul", ["float"], x!, y!);
     const [a, c] = [x!.shape, y!.shape];
     if (a.length < 2 || c.length < 2 || !sameDim(a.at(-1)!, c.at(-2)!))
       throw mismatch("matmul", "[…, i, k] and […, k, j]", x!, y!);

@@ -63,6 +63,11 @@ export const permuteOp: LinearOp<{ order: readonly number[] }> = {
   },
   simplify([x], { order }, _type, b) {
     if (order.every((axis, i) => axis === i)) return x;
+    if (x!.op.name === "matmul" && swapsLast(order)) {
+      // (x y)ᵀ = yᵀ xᵀ: engines read a transposed factor for nothing, a transposed product costs a copy.
+      const [left, right] = x!.inputs;
+      return b.apply(x!.op, [transposeLast(b, right!), transposeLast(b, left!)], x!.attrs);
+    }
     if (x!.op !== permuteOp) return undefined;
     const inner = (x!.attrs as { order: readonly number[] }).order;
     return permute(
@@ -82,6 +87,11 @@ export const permuteOp: LinearOp<{ order: readonly number[] }> = {
     permute(b, x, lead ? [0, ...order.map((axis) => axis + 1)] : order),
   batchRule: () => "kept",
 };
+
+function swapsLast(order: readonly number[]): boolean {
+  const rank = order.length;
+  return order.every((axis, i) => axis === (i < rank - 2 ? i : 2 * rank - 3 - i));
+}
 
 /** The axes in another order: axis i of the result is axis `order[i]` of x. */
 export function permute(b: Builder, x: Node, order: readonly number[]): Node {
@@ -146,6 +156,8 @@ export const concatOp: LinearOp<{ axis: number }> = {
     const fits = (x: Node): boolean =>
       x.shape.length === first!.shape.length && x.shape.every((dim, i) => i === axis || sameDim(dim, first!.shape[i]!));
     if (!inputs.every(fits)) throw mismatch("concat", `shapes that differ at most in axis ${axis}`, ...inputs);
+    const other = inputs.find(({ dtype }) => dtype !== first!.dtype);
+    if (other) throw new ShapeError(`concat: expected one dtype, found ${first!.dtype} and ${other.dtype}`);
     const length = inputs.reduce((sum, x) => sum + fixedDim(x.shape[axis]!, "concat"), 0);
     return { shape: first!.shape.with(axis, length), dtype: first!.dtype };
   },

@@ -1,13 +1,16 @@
 import { type Builder, isBatch, type LinearOp, type Node, type Shape, sameDim, sameShape } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
 import { reshape } from "./move.ts";
-import { mismatch, normalizeAxis, offsets, stridesOf } from "./strides.ts";
+import { checkDtype, mismatch, NUMBERS, normalizeAxis, offsets, stridesOf } from "./strides.ts";
 
 /** https://onnx.ai/onnx/operators/onnx__ReduceSum.html, without keeping the axes. */
 export const sumOp: LinearOp<{ axes: readonly number[] }> = {
   name: "sum",
   kind: "linear",
-  infer: ([x], { axes }) => ({ shape: x!.shape.filter((_, i) => !axes.includes(i)), dtype: x!.dtype }),
+  infer([x], { axes }) {
+    checkDtype("sum", NUMBERS, x!);
+    return { shape: x!.shape.filter((_, i) => !axes.includes(i)), dtype: x!.dtype };
+  },
   value([x], { axes }, shape) {
     const out = new Float64Array(shape.reduce((n, d) => n * d, 1));
     const kept = stridesOf(shape);

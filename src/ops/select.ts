@@ -11,7 +11,7 @@ import {
 } from "../graph/index.ts";
 import { DataError } from "../util/errors.ts";
 import { broadcast } from "./reduce.ts";
-import { fixedDim, mismatch, normalizeAxis, offsets, stridesOf } from "./strides.ts";
+import { checkDtype, fixedDim, mismatch, NUMBERS, normalizeAxis, offsets, stridesOf } from "./strides.ts";
 
 export interface AxisAttrs {
   readonly axis: number;
@@ -107,7 +107,10 @@ export function scatterAdd(b: Builder, x: Node, index: Node, axis: number, lengt
 export const argmaxOp: ConstantOp<AxisAttrs> = {
   name: "argmax",
   kind: "constant",
-  infer: ([x], { axis }) => ({ shape: x!.shape.with(axis, 1), dtype: "int" }),
+  infer([x], { axis }) {
+    checkDtype("argmax", ["float"], x!);
+    return { shape: x!.shape.with(axis, 1), dtype: "int" };
+  },
   value: ([x], { axis }, shape) => {
     const step = stridesOf(x!.shape)[axis]!;
     const starts = offsets(shape, stridesOf(x!.shape));
@@ -136,7 +139,10 @@ export function argmax(b: Builder, x: Node, axis: number): Node {
 export const maxOp: ChoiceOp<AxisAttrs> = {
   name: "max",
   kind: "choice",
-  infer: ([x], { axis }) => ({ shape: x!.shape.with(axis, 1), dtype: x!.dtype }),
+  infer([x], { axis }) {
+    checkDtype("max", NUMBERS, x!);
+    return { shape: x!.shape.with(axis, 1), dtype: x!.dtype };
+  },
   value: ([x], { axis }, shape) => {
     const step = stridesOf(x!.shape)[axis]!;
     const starts = offsets(shape, stridesOf(x!.shape));

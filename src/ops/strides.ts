@@ -1,4 +1,4 @@
-import { type Dim, formatDim, formatShape, type Node, type Shape } from "../graph/index.ts";
+import { type Dim, type DType, formatDim, formatShape, type Node, type Shape } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
 
 /** The distance in memory between neighbours along each axis, row-major. */
@@ -36,6 +36,15 @@ export function fixedDim(dim: Dim, what: string): number {
   if (typeof dim !== "number") throw new ShapeError(`${what} needs an axis of fixed length, found ${formatDim(dim)}`);
   return dim;
 }
+
+/** Checks that inputs have entries that an operation can take. @throws ShapeError */
+export function checkDtype(what: string, allowed: readonly DType[], ...inputs: readonly Node[]): void {
+  const wrong = inputs.find(({ dtype }) => !allowed.includes(dtype));
+  if (wrong) throw new ShapeError(`${what}: expected ${allowed.join(" or ")} entries, found ${wrong.dtype}`);
+}
+
+/** The dtypes that can be added up and ordered. */
+export const NUMBERS: readonly DType[] = ["float", "int"];
 
 /** The error for inputs that do not fit an operation. */
 export function mismatch(what: string, expected: string, ...found: (Node | Shape)[]): ShapeError {
