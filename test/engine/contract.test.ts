@@ -3,10 +3,9 @@ import type { Engine } from "../../src/engine/index.ts";
 import { BATCH, GraphBuilder, type Node } from "../../src/graph/index.ts";
 import * as o from "../../src/ops/index.ts";
 import { DisposedError, GraphError, ShapeError } from "../../src/util/errors.ts";
-import { Random } from "../../src/util/random.ts";
+import { checkValue } from "../support/check-value.ts";
 import { assertClose } from "../support/close.ts";
 import { type EngineUnderTest, engines } from "../support/engines.ts";
-import { drawInputs, makeInputs } from "../support/inputs.ts";
 import { allCases } from "../support/primitive-cases.ts";
 import { type Arrays, checkedGraph, compiled, evaluate, numbers, real, whole } from "../support/run.ts";
 
@@ -27,21 +26,8 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
   const run = (outputs: Readonly<Record<string, Node>>, feeds: Arrays = {}) => evaluate(outputs, feeds, engine);
 
   describe("values agree with the oracle, at batch sizes 1, 3 and 7 of one session", () => {
-    const titles = allCases.map(([primitive, item]) => [`${primitive}: ${item.name}`, item] as const);
-    for (const [title, item] of titles)
-      contract(title, async () => {
-        const b = new GraphBuilder();
-        const z = item.build(b, makeInputs(b, item.inputs));
-        const program = await compiled(engine, checkedGraph({ z }));
-        for (const batch of [1, 3, 7]) {
-          const feeds = drawInputs(item.inputs, new Random(batch), batch);
-          const [found, expected] = [(await program.run(feeds)).z!, (await evaluate({ z }, feeds)).z!];
-          expect(found.shape).toEqual(expected.shape);
-          expect(found.data instanceof Int32Array).toBe(z.dtype !== "float");
-          assertClose(numbers(found), numbers(expected), tolerance, `${title}, batch ${batch}`);
-        }
-        await program.dispose();
-      });
+    for (const [primitive, item] of allCases)
+      contract(`${primitive}: ${item.name}`, () => checkValue(engine, item, tolerance));
   });
 
   contract("a factor beside a matrix product keeps the engine's precision", async () => {
