@@ -26,6 +26,12 @@ export function joined(b: Builder, stack: Stack): Block | undefined {
   return { groups: groupsOf(stack), node: concat(b, rows, 0), lead: 1 };
 }
 
+/** The blocks of single groups put together, so that few blocks are left and long stacks are not copied. */
+export function compact(b: Builder, stack: Stack): Stack {
+  const single = stack.filter(({ lead }) => lead === 0);
+  return single.length < 2 ? stack : [...stack.filter(({ lead }) => lead === 1), joined(b, single)!];
+}
+
 /** The block's tensor with a leading axis, of length 1 if it stands alone. */
 export function leading(b: Builder, { node, lead }: Block): Node {
   return lead ? node : unsqueeze(b, node, 0);

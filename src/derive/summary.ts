@@ -2,7 +2,7 @@ import { type BilinearOp, type Builder, countOf, type ElementwiseOp, type Node }
 import { abs, concat, flatten, matmul, mul, reshape, scale, sum, transposeLast } from "../ops/index.ts";
 import { activeNodes, freezeChoices } from "./active.ts";
 import { adjoints } from "./reverse.ts";
-import { addStacks, type Block, common, type GroupIndex, joined, leading } from "./stack.ts";
+import { addStacks, type Block, common, compact, type GroupIndex, joined, leading, type Stack } from "./stack.ts";
 import { forwardTangents, type Tangents } from "./tangents.ts";
 
 /**
@@ -97,18 +97,28 @@ function addElementwise(
   bar: Node,
   tangents: Tangents,
 ): void {
-  const x = joined(b, tangents.first);
+  const x = compact(b, tangents.first);
   const [second, third] = [op.derivative(b, node, 2), op.derivative(b, node, 3)];
-  if (!x) return;
   const weight = second && mul(b, bar, second);
-  if (weight) terms.add(b, "H", gram(b, { ...x, node: mul(b, x.node, weight) }, x), x.groups, x.groups);
-  const cubic = third && [{ ...x, node: mul(b, mul(b, x.node, x.node), mul(b, bar, third)) }];
-  const xx = weight && joined(b, tangents.second);
-  const mixed = xx && [{ ...xx, node: mul(b, xx.node, scale(b, weight, 3)) }];
-  for (const part of addStacks(b, cubic ?? [], mixed ?? [])) addDots(b, terms, part, x);
+  if (weight) addGrams(b, terms, x, weight);
+  const times = (stack: Stack, factor: Node): Stack =>
+    stack.map((block) => ({ ...block, node: mul(b, block.node, factor) }));
+  const squares = x.map((block) => ({ ...block, node: mul(b, block.node, block.node) }));
+  const cubic = third ? times(squares, mul(b, bar, third)) : [];
+  const mixed = weight ? times(tangents.second, scale(b, weight, 3)) : [];
+  for (const part of addStacks(b, cubic, mixed)) for (const block of x) addDots(b, terms, part, block);
 }
 
-/** Third derivatives ⟨part_s, x_s⟩ of the groups in `part`. */
+/** Σ w x'_s x'_t for all pairs of groups, block by block. */
+function addGrams(b: Builder, terms: Terms, x: Stack, weight: Node): void {
+  x.forEach((left, i) => {
+    const weighted = { ...left, node: mul(b, left.node, weight) };
+    for (const right of x.slice(i))
+      terms.add(b, right === left ? "H" : "cross", gram(b, weighted, right), left.groups, right.groups);
+  });
+}
+
+/** Third derivatives ⟨part_s, x_s⟩ of the groups that both have. */
 function addDots(b: Builder, terms: Terms, part: Block, x: Block): void {
   const [left, right] = common(b, part, x) ?? [];
   if (left && right) terms.add(b, "order3", rowSums(b, mul(b, leading(b, left), leading(b, right))), left.groups);

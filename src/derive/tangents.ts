@@ -1,7 +1,7 @@
 import type { BilinearOp, Builder, ElementwiseOp, LinearOp, Node } from "../graph/index.ts";
 import { mul, scale } from "../ops/index.ts";
 import { internal } from "../util/errors.ts";
-import { addStacks, type Block, common, joined, type Stack } from "./stack.ts";
+import { addStacks, type Block, common, compact, joined, type Stack } from "./stack.ts";
 
 /** First and second tangents of a node along the group directions: ∂z/∂η_s and ∂²z/∂η_s². */
 export interface Tangents {
@@ -47,7 +47,7 @@ function propagate(b: Builder, node: Node, known: ReadonlyMap<Node, Tangents>): 
 /** z' = A x', z'' = A x''. */
 function linearTangents(b: Builder, node: Node & { op: LinearOp<unknown> }, inputs: readonly Tangents[]): Tangents {
   const push = (stack: Stack, index: number): Stack =>
-    mapBlock(joined(b, stack), ({ node: x, lead }) => node.op.push(b, node, x, index, lead));
+    stack.map((block) => ({ ...block, node: node.op.push(b, node, block.node, index, block.lead) }));
   return {
     first: inputs.reduce<Stack>((sum, { first }, index) => addStacks(b, sum, push(first, index)), []),
     second: inputs.reduce<Stack>((sum, { second }, index) => addStacks(b, sum, push(second, index)), []),
@@ -79,14 +79,11 @@ function elementwiseTangents(
   { first, second }: Tangents,
 ): Tangents {
   const [slope, curvature] = [op.derivative(b, node, 1), op.derivative(b, node, 2)];
-  const times = (factor: Node | undefined, block: Block | undefined): Stack =>
-    factor ? mapBlock(block, ({ node: x }) => mul(b, x, factor)) : [];
-  const x = joined(b, first);
-  const squared = x && { ...x, node: mul(b, x.node, x.node) };
-  return {
-    first: times(slope, x),
-    second: addStacks(b, times(slope, joined(b, second)), times(curvature, squared)),
-  };
+  const times = (factor: Node | undefined, stack: Stack): Stack =>
+    factor ? stack.map((block) => ({ ...block, node: mul(b, block.node, factor) })) : [];
+  const x = compact(b, first);
+  const squared = x.map((block) => ({ ...block, node: mul(b, block.node, block.node) }));
+  return { first: times(slope, x), second: addStacks(b, times(slope, second), times(curvature, squared)) };
 }
 
 function mapBlock(block: Block | undefined, f: (block: Block) => Node): Stack {

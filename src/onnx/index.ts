@@ -1,5 +1,6 @@
 import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from "../graph/index.ts";
 import { commonShape, type Primitive } from "../ops/index.ts";
+import { findGemms, type Gemm } from "./gemm.ts";
 import { type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
 import { encodeModel, type OnnxValue } from "./model-proto.ts";
 import { lowerings } from "./table.ts";
@@ -14,25 +15,35 @@ export function outputName(name: string): string {
 /** Primitives whose ONNX operators repeat their inputs themselves (NumPy's rule). */
 const BROADCASTING: ReadonlySet<string> = new Set<Primitive>(["add", "sub", "mul", "where", "greater", "equal"]);
 
+/** Primitives that the operators which read them often do themselves. */
+const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute"]);
+
 /** A graph as a serialised ONNX model; real numbers are of the given precision, the batch axis stays symbolic. */
 export function toOnnx(graph: Graph, precision: Precision): Uint8Array {
   const to = new Lowering(precision);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);
+  const { gemms, absorbed } = findGemms(graph);
   const lowered = new Map<Node, string>();
   const lower = (node: Node): string => {
     const known = lowered.get(node);
     if (known) return known;
+    const gemm = gemms.get(node);
     const rule = lowerings[node.op.name as Primitive] as Lower<unknown>;
-    const name = rule(to, node, operands(node).map(lower));
+    const name = gemm ? lowerGemm(to, gemm, lower) : rule(to, node, operands(node).map(lower));
     lowered.set(node, name);
     return name;
   };
-  for (const node of graph.nodes) if (node.op.name !== "broadcast") lower(node);
+  for (const node of graph.nodes) if (!ON_DEMAND.has(node.op.name) && !absorbed.has(node)) lower(node);
   const results = [...graph.outputs].map(([name, node]) => ({ name: outputName(name), node, value: lower(node) }));
   for (const { value, name } of results) to.output(value, name);
   const outputs = results.map(({ name, node }) => valueInfo(to, name, node));
   const inputs = graph.inputs.map(({ name, node }) => valueInfo(to, name, node));
   return encodeModel({ nodes: to.nodes, initializers: to.initializers, inputs, outputs });
+}
+
+function lowerGemm(to: Lowering, { left, right, added, transA, transB }: Gemm, lower: (node: Node) => string): string {
+  const inputs = [left, right, ...(added ? [added] : [])].map(lower);
+  return to.emit("Gemm", inputs, { transA, transB });
 }
 
 /** The inputs to read, past repetitions that the operator makes itself. */

@@ -1,4 +1,12 @@
-import { type BilinearOp, type Builder, type ConstantOp, concrete, type DType, type LinearOp, type Node } from "../graph/index.ts";
+import {
+  type BilinearOp,
+  type Builder,
+  type ConstantOp,
+  concrete,
+  type DType,
+  type LinearOp,
+  type Node,
+} from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
 import { aligned, broadcast, sameType } from "./reduce.ts";
 import { type ConstantAttrs, constantOp, scalar } from "./source.ts";
@@ -94,7 +102,13 @@ function scaledProduct(b: Builder, product: Node, factor: Node): Node | undefine
   if (product.op.name !== "matmul" || number?.shape.length !== 0) return undefined;
   const [left, right] = product.inputs;
   if (typicalSize(left!) >= typicalSize(product)) return undefined;
-  return b.apply(product.op, [mul(b, left!, number), right!], product.attrs);
+  return b.apply(product.op, [scaledFactor(b, left!, number), right!], product.attrs);
+}
+
+/** The factor times a number, with a transposition left outermost, where the product can take it in. */
+function scaledFactor(b: Builder, factor: Node, number: Node): Node {
+  if (factor.op.name !== "permute") return mul(b, factor, number);
+  return b.apply(factor.op, [mul(b, factor.inputs[0]!, number)], factor.attrs);
 }
 
 /** The number of entries at a batch size of ordinary magnitude. */
