@@ -6,6 +6,8 @@ import { FormatError, Item, MissingFeature } from "./json.ts";
 import { checkNesterov } from "./nesterov.ts";
 import { checkPartitions } from "./partitions.ts";
 import { Report } from "./report.ts";
+import { checkTrajectory } from "./trajectory.ts";
+import { checkUpdaters } from "./updaters.ts";
 
 /** Checks a file of one kind; what it finds goes into the report. */
 type Checker = (file: Item, report: Report) => Promise<void>;
@@ -20,8 +22,8 @@ const checkers: Readonly<Record<string, Checker>> = {
   fullbatch: checkFullbatch,
   partitions: checkPartitions,
   nesterov: checkNesterov,
-  updaters: missing("updaters (src/optim)"),
-  trajectory: missing("NewtonSummary (src/optim)"),
+  updaters: checkUpdaters,
+  trajectory: checkTrajectory,
   uniform_avg: missing("uniform averaging"),
   damping_plateau: missing("damping schedule on a plateau"),
   diff_n: missing("diffN"),

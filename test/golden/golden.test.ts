@@ -1,4 +1,5 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -37,6 +38,11 @@ describe.skipIf(!existsSync(shared))(
   },
 );
 
+function run(path: string): { status: number | null; stdout: string; stderr: string } {
+  const main = fileURLToPath(new URL("main.ts", import.meta.url));
+  return spawnSync(process.execPath, ["--import", "tsx", main, path], { encoding: "utf8" });
+}
+
 /** Whether there is no committed copy, which is checked already. */
 function differs(name: string): boolean {
   const copy = join(committed, name);
@@ -49,6 +55,32 @@ describe("the runner", () => {
     folder = mkdtempSync(join(tmpdir(), "golden-"));
   });
   afterAll(() => rmSync(folder, { recursive: true }));
+
+  test("prints a line for each file and the totals, and exits with 1 where something failed", () => {
+    const path = join(folder, "mixed");
+    mkdirSync(path);
+    writeFileSync(join(path, "a.json"), JSON.stringify(good));
+    writeFileSync(join(path, "b.json"), "{");
+    writeFileSync(join(path, "c.json"), JSON.stringify({ ...good, loss_function: { type: "hinge" } }));
+    const { status, stdout } = run(path);
+    const lines = stdout.trimEnd().split("\n");
+    expect(lines[0]).toMatch(/^passed +a +reference \d\.\de-\d+, ort float64 \d\.\de-\d+, ort float32 \d\.\de-\d+$/);
+    expect(lines[1]).toMatch(/^failed +b$/);
+    expect(lines[2]).toMatch(/^ +cannot be read: it is not JSON/);
+    expect(lines[3]).toMatch(/^skipped +c +missing: loss hinge$/);
+    expect(lines.at(-1)).toBe("1 passed, 1 failed, 1 skipped");
+    expect(status).toBe(1);
+  });
+
+  test("says in one line that a folder is not there or holds nothing to check", () => {
+    const path = join(folder, "empty");
+    mkdirSync(path);
+    for (const bad of [path, join(folder, "none")]) {
+      const { status, stdout, stderr } = run(bad);
+      expect([status, stdout]).toEqual([1, ""]);
+      expect(stderr).toMatch(/^golden: [^\n]+\n$/);
+    }
+  });
 
   const good = JSON.parse(readFileSync(join(committed, "mlp_tanh_scaled_nll.json"), "utf8"));
 
@@ -95,8 +127,25 @@ describe("the runner", () => {
     const partition = good.partitions.wb;
     const wrong = { ...partition, [name]: JSON.parse(JSON.stringify(partition[name]).replace(/\d\./, "7.")) };
     const { report } = await outcomeOf(JSON.stringify({ ...good, partitions: { wb: wrong } }));
-    for (const run of ["wb", "wb in parts of 3", "wb in parts of 1"])
-      expect(report.failures.some((failure) => failure.startsWith(`reference: ${run} ${name}[`))).toBe(true);
+    for (const part of ["wb", "wb in parts of 3", "wb in parts of 1"])
+      expect(report.failures.some((failure) => failure.startsWith(`reference: ${part} ${name}[`))).toBe(true);
+  });
+
+  test("finds an error of one updater's direction", async () => {
+    const file = JSON.parse(readFileSync(join(committed, "updaters.json"), "utf8"));
+    file.runs[6].directions[7][1][2] *= 1 + 1e-8;
+    const { report } = await outcomeOf(JSON.stringify(file));
+    expect(report.failures).toHaveLength(2);
+    expect(report.failures[0]).toMatch(/^reference: run 6 \(AdamUpdate\) step 7 p1\[2\]/);
+  });
+
+  test.each(["loss", "lrs", "param_norm"])("finds an error in a trajectory's %s", async (key) => {
+    const file = JSON.parse(readFileSync(join(committed, "trajectory_mlp.json"), "utf8"));
+    const [first] = file.runs;
+    first[key][12] = JSON.parse(JSON.stringify(first[key][12]), (_, v) => (typeof v === "number" ? v * (1 + 1e-8) : v));
+    const { report } = await outcomeOf(JSON.stringify({ ...file, runs: [first] }));
+    expect(report.failures).toHaveLength(2);
+    expect(report.failures[0]).toMatch(/^reference: sgd_true_lrs: .* step 12/);
   });
 
   test.each([
