@@ -1,0 +1,159 @@
+import {
+  formatCount,
+  formatLoss,
+  formatNumber,
+  formatPercent,
+  formatSeconds,
+  gridOf,
+  KIND_TITLES,
+  labelGroups,
+} from "../report/index.ts";
+import {
+  type EpochEvent,
+  type ResumeEvent,
+  type RunFacts,
+  type StartEvent,
+  type StepEvent,
+  type TrainEvent,
+  warningsOf,
+} from "../train/index.ts";
+import { type Progress, startProgress } from "./progress.ts";
+import { type Cell, TextTable } from "./table.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** How much of the loss that the bar shows comes from the steps before. */
+const SMOOTHING = 0.95;
+
+/** Shows a run on the terminal as it happens. */
+export class Display {
+  readonly #terminal: Terminal;
+  readonly #warned = new Set<string>();
+  #facts: RunFacts | undefined;
+  #progress: Progress | undefined;
+  #epoch: { number: number; done: number; time: number; samples: number; loss: number; weight: number } | undefined;
+  #time = 0;
+
+  constructor(terminal: Terminal) {
+    this.#terminal = terminal;
+  }
+
+  /** Shows an event. */
+  show(event: TrainEvent): void {
+    this.#warn(event);
+    if (event.type === "start" || event.type === "resume") this.#begin(event);
+    else if (event.type === "step") this.#step(event);
+    else if (event.type === "epoch") this.#endEpoch(event);
+    else if (event.type === "end") this.stop();
+  }
+
+  /** Writes a line above the bar. */
+  note(line: string): void {
+    const write = (): void => this.#terminal.complain(line);
+    if (this.#progress) this.#progress.above(write);
+    else write();
+  }
+
+  /** Takes the bar away. */
+  stop(): void {
+    this.#progress?.stop();
+    this.#progress = undefined;
+  }
+
+  #warn(event: TrainEvent): void {
+    for (const warning of warningsOf(event, this.#facts?.groups ?? [])) {
+      if (this.#warned.has(warning)) continue;
+      this.#warned.add(warning);
+      this.note(`${this.#terminal.paintError("yellow", "warning:")} ${warning}`);
+    }
+  }
+
+  #begin(event: StartEvent | ResumeEvent): void {
+    this.#facts = event;
+    this.#time = event.seconds;
+    const { config, samples, batchSize, epoch, step, stepsPerEpoch } = event;
+    const { paint } = this.#terminal;
+    const parts = [
+      `${config.model}`,
+      `${formatCount(samples)} samples`,
+      `batches of ${batchSize}`,
+      `seed ${config.seed}`,
+    ];
+    this.#terminal.print(paint("bold", `${config.method} on ${config.dataset}`));
+    this.#terminal.print(paint("dim", parts.join(" · ")));
+    if (event.type === "resume") this.#terminal.print(paint("dim", `goes on after step ${formatCount(step)}`));
+    this.#terminal.print();
+    const done = step - epoch * stepsPerEpoch;
+    if (done < stepsPerEpoch) this.#open(epoch, done);
+  }
+
+  #open(epoch: number, done: number): void {
+    const { epochs, stepsPerEpoch } = this.#facts!;
+    this.#epoch = { number: epoch, done, time: 0, samples: 0, loss: 0, weight: 0 };
+    this.#progress = startProgress(this.#terminal, `epoch ${epoch + 1}/${epochs}`, stepsPerEpoch, done);
+  }
+
+  #step({ epoch, step, loss, time, samples }: StepEvent): void {
+    const { stepsPerEpoch } = this.#facts!;
+    if (this.#epoch?.number !== epoch) this.#open(epoch, step - epoch * stepsPerEpoch);
+    const at = this.#epoch!;
+    at.done++;
+    at.time += time - this.#time;
+    at.samples += samples;
+    this.#time = time;
+    if (loss !== null) {
+      at.loss = SMOOTHING * at.loss + (1 - SMOOTHING) * loss;
+      at.weight = SMOOTHING * at.weight + (1 - SMOOTHING);
+    }
+    const speed = at.samples / at.time;
+    const left = ((stepsPerEpoch - at.done) * this.#facts!.batchSize) / speed;
+    this.#progress?.update(at.done, { loss: at.loss / at.weight, speed, left });
+  }
+
+  #endEpoch(event: EpochEvent): void {
+    this.stop();
+    const { epochs, groups } = this.#facts!;
+    const terminal = this.#terminal;
+    terminal.print(
+      `${terminal.paint("bold", `epoch ${event.epoch + 1}/${epochs}`)}  ${terminal.paint("dim", formatSeconds(event.seconds))}`,
+    );
+    terminal.print();
+    const results = resultTable(event, terminal);
+    const rates = rateTable(event.learningRates, groups, terminal);
+    for (const line of results.beside(rates, terminal.width - 2)) terminal.print(line === "" ? "" : `  ${line}`);
+    terminal.print();
+  }
+}
+
+function resultTable(event: EpochEvent, terminal: Terminal): TextTable {
+  const head = ["", "loss", "accuracy"].map((text) => heading(text, terminal));
+  const rows: Cell[][] = [];
+  if (event.trainLoss !== undefined)
+    rows.push([{ text: "train" }, { text: formatLoss(event.trainLoss) }, { text: formatPercent(event.trainAccuracy) }]);
+  if (event.testLoss !== undefined)
+    rows.push([
+      { text: "test" },
+      { text: formatLoss(event.testLoss) },
+      { text: formatPercent(event.testAccuracy), paint: (text) => terminal.paint("green", text) },
+    ]);
+  return new TextTable([head, ...rows]);
+}
+
+/** The learning rate of each group: layers by kinds where the names allow it, else one group on each line. */
+function rateTable(rates: EpochEvent["learningRates"], groups: RunFacts["groups"], terminal: Terminal): TextTable {
+  const labels = labelGroups(groups);
+  const grid = gridOf(labels);
+  const cell = (group: number): Cell => ({ text: group < 0 ? "" : formatNumber(rates[group]) });
+  if (!grid) {
+    const head = ["learning rates", ""].map((text) => heading(text, terminal));
+    return new TextTable([head, ...labels.map(({ name }, i) => [{ text: name }, cell(i)])]);
+  }
+  const head = ["learning rates", ...grid.kinds.map((kind) => KIND_TITLES[kind])].map((text) =>
+    heading(text, terminal),
+  );
+  const rows = grid.layers.map((layer) => [{ text: layer }, ...grid.kinds.map((kind) => cell(grid.at(layer, kind)))]);
+  return new TextTable([head, ...rows]);
+}
+
+function heading(text: string, terminal: Terminal): Cell {
+  return { text, paint: (padded) => terminal.paint("dim", padded) };
+}

@@ -1,0 +1,225 @@
+import * as Plot from "@observablehq/plot";
+import { axes, draw, type EndLabel, endLabels, formatTick, heading, labelMargin, type Size } from "./draw.ts";
+import { type GroupLabel, KIND_TITLES, labelGroups } from "./groups.ts";
+import { logTicks, type RateScale, rateScale } from "./scale.ts";
+import { batchLosses, type Point, rateSeries, smoothed, thinned } from "./series.ts";
+import type { Theme } from "./theme.ts";
+import type { RunView } from "./view.ts";
+
+const MARGIN = { marginTop: 34, marginLeft: 52, marginBottom: 38 };
+const PANEL: Size = { width: 500, height: 318 };
+/** Names longer than this are cut. */
+const LONGEST_LABEL = 18;
+
+/** A line of a figure that has a point for each epoch. */
+interface EpochLine {
+  readonly text: string;
+  readonly colour: string;
+  readonly points: { readonly x: number; readonly y: number }[];
+}
+
+/** The loss: of each batch, faint; smoothed; and on the data sets after each epoch. */
+export function lossFigure(view: RunView, theme: Theme): string | undefined {
+  const raw = batchLosses(view);
+  const smooth = smoothed(raw);
+  const lines = epochLines(view, theme, "Loss");
+  const shown = [...smooth, ...lines.flatMap(({ points }) => points)].map(({ y }) => y!);
+  if (shown.length === 0) return undefined;
+  const [least, most] = [Math.min(...shown), Math.max(...shown)];
+  const log = least > 0 && most / least > 8;
+  const domain: [number, number] = log ? [least / 1.4, most * 1.2] : [Math.min(0, least), most * 1.08];
+  const last = smooth.at(-1);
+  const labels: EndLabel[] = [
+    ...(last ? [{ text: "batches", colour: theme.muted, x: last.x, y: last.y! }] : []),
+    ...lines.map(endLabelOf),
+  ];
+  return draw(
+    {
+      ...PANEL,
+      ...MARGIN,
+      marginRight: labelMargin(labels),
+      x: { domain: [0, extent(view)] },
+      y: { type: log ? "log" : "linear", domain },
+      clip: false,
+      marks: [
+        ...axes(theme, { ...(log && { ticks: logTicks(domain) }), tickFormat: formatTick }, extent(view)),
+        Plot.line(thinned(raw), {
+          x: "x",
+          y: "y",
+          stroke: theme.muted,
+          strokeOpacity: 0.28,
+          strokeWidth: 1,
+          clip: true,
+        }),
+        Plot.line(thinned(smooth), { x: "x", y: "y", stroke: theme.muted, strokeWidth: 1.8 }),
+        ...lines.flatMap((line) => epochMarks(line, theme)),
+        endLabels(labels, theme),
+        heading("Loss", theme),
+      ],
+    },
+    `Loss over ${view.epochs.length} epochs`,
+  );
+}
+
+/** The accuracy after each epoch, where the run has one. */
+export function accuracyFigure(view: RunView, theme: Theme): string | undefined {
+  const lines = epochLines(view, theme, "Accuracy");
+  const shown = lines.flatMap(({ points }) => points.map(({ y }) => y));
+  if (shown.length === 0) return undefined;
+  const [least, most] = [Math.min(...shown), Math.max(...shown)];
+  const room = Math.max(0.25 * (most - least), 0.01);
+  const labels = lines.map(endLabelOf);
+  return draw(
+    {
+      ...PANEL,
+      ...MARGIN,
+      marginRight: labelMargin(labels),
+      x: { domain: [0, extent(view)] },
+      y: { domain: [Math.max(0, least - room), Math.min(1, most + room)] },
+      marks: [
+        ...axes(theme, { tickFormat: (share) => `${Number((100 * share).toFixed(2))} %` }, extent(view)),
+        ...lines.flatMap((line) => epochMarks(line, theme)),
+        endLabels(labels, theme),
+        heading("Accuracy", theme),
+      ],
+    },
+    `Accuracy over ${view.epochs.length} epochs`,
+  );
+}
+
+/** The learning rates over time, one line for each group: a panel for the weights and one for the biases, or one for all. */
+export function rateFigures(view: RunView, theme: Theme): string[] {
+  const series = rateSeries(view);
+  const values = series.flatMap((points) => points.flatMap(({ y }) => (y === null ? [] : [y])));
+  if (values.length === 0) return [];
+  const labels = labelGroups(view.groups);
+  const layers = [...new Set(labels.map(({ layer }) => layer))];
+  const kinds = [...new Set(labels.map(({ kind }) => kind))];
+  const split = kinds.length > 1 && layers.length > 1;
+  const lines = labels.map((label, i): RateLine => {
+    const colour = split ? theme.series(layers.indexOf(label.layer), layers.length) : theme.series(i, labels.length);
+    return { ...label, text: short(split ? label.layer : label.name), colour, points: series[i]! };
+  });
+  const panels = split ? kinds.map((kind) => lines.filter((line) => line.kind === kind)) : [lines];
+  const scale = rateScale(values);
+  return panels.map((panel, i) => ratePanel(view, theme, scale, panel, split ? KIND_TITLES[kinds[i]!] : undefined));
+}
+
+interface RateLine extends GroupLabel {
+  readonly text: string;
+  readonly colour: string;
+  readonly points: readonly Point[];
+}
+
+function ratePanel(
+  view: RunView,
+  theme: Theme,
+  scale: RateScale,
+  lines: readonly RateLine[],
+  kind: string | undefined,
+): string {
+  const title = kind ? `Learning rates of ${kind}` : "Learning rates";
+  const labels = lines.flatMap(({ text, colour, points }): EndLabel[] => {
+    const last = points.findLast(({ y }) => y !== null);
+    return last ? [{ text, colour, x: last.x, y: onScale(scale, last.y!) }] : [];
+  });
+  const { type, domain, constant, zeroBelow } = scale;
+  const ticks = scale.ticks ?? (type === "log" ? logTicks([zeroBelow ?? domain[0], domain[1]]) : undefined);
+  return draw(
+    {
+      width: PANEL.width,
+      height: Math.max(PANEL.height, 16 * lines.length + 72),
+      ...MARGIN,
+      marginLeft: 62,
+      marginRight: labelMargin(labels),
+      x: { domain: [0, extent(view)] },
+      y: { type, domain: [...domain], ...(constant === undefined ? {} : { constant }) },
+      marks: [
+        ...axes(theme, { ...(ticks && { ticks }), tickFormat: formatTick }, extent(view)),
+        ...(domain[0] < 0 ? [Plot.ruleY([0], { stroke: theme.muted, strokeDasharray: "3 3" })] : []),
+        ...lines.flatMap((line, i) => rateMarks(line, scale, i, lines.length)),
+        ...(zeroBelow === undefined ? [] : zeroStrip(scale, theme)),
+        endLabels(labels, theme),
+        heading(title, theme),
+      ],
+    },
+    `${title} of ${lines.length} groups over time`,
+  );
+}
+
+/** The line of a group, and where its rate is 0 and the axis logarithmic, ticks in the strip below. */
+function rateMarks({ points, colour, name }: RateLine, scale: RateScale, row: number, rows: number): Plot.Markish[] {
+  const drawn = points.map(({ x, y }) => ({ x, y: y !== null && (scale.type !== "log" || y > 0) ? y : Number.NaN }));
+  const line = Plot.line(drawn, {
+    x: "x",
+    y: "y",
+    stroke: colour,
+    strokeWidth: 1.6,
+    strokeOpacity: 0.95,
+    curve: "step-after",
+    title: () => name,
+  });
+  if (scale.zeroBelow === undefined) return [line];
+  const [low, high] = [scale.domain[0], scale.zeroBelow];
+  const edge = (at: number): number => low * (high / low) ** (0.1 + (0.8 * at) / rows);
+  const spans = points.flatMap(({ x, y }, i) => (y === 0 ? [{ from: x, to: points[i + 1]?.x ?? x }] : []));
+  const strip = { x1: "from", x2: "to", y1: () => edge(rows - row - 1), y2: () => edge(rows - row), fill: colour };
+  return [line, Plot.rect(spans, strip)];
+}
+
+function zeroStrip({ domain, zeroBelow }: RateScale, theme: Theme): Plot.Markish[] {
+  return [
+    Plot.ruleY([zeroBelow!], { stroke: theme.muted, strokeOpacity: 0.5, strokeDasharray: "2 3" }),
+    Plot.text(["0"], {
+      frameAnchor: "left",
+      y: Math.sqrt(domain[0] * zeroBelow!),
+      dx: -8,
+      textAnchor: "end",
+      fill: theme.muted,
+      fontSize: 12,
+    }),
+  ];
+}
+
+/** Where a rate's label wants to be. */
+function onScale({ zeroBelow, domain }: RateScale, rate: number): number {
+  return zeroBelow !== undefined && rate === 0 ? Math.sqrt(domain[0] * zeroBelow) : rate;
+}
+
+/** Epochs that the x axis shows: as many as the run has come to. */
+function extent({ steps, epochs, stepsPerEpoch }: RunView): number {
+  const reached = ((steps.at(-1)?.step ?? 0) + 1) / stepsPerEpoch;
+  return Math.max(reached, (epochs.at(-1)?.epoch ?? -1) + 1);
+}
+
+function epochLines({ epochs }: RunView, theme: Theme, what: "Loss" | "Accuracy"): EpochLine[] {
+  return (["train", "test"] as const).flatMap((on, i) => {
+    const points = epochs.flatMap((event) => {
+      const y = event[`${on}${what}`];
+      return y === undefined || y === null ? [] : [{ x: event.epoch + 1, y }];
+    });
+    return points.length > 0 ? [{ text: on, colour: theme.series(i, 2), points }] : [];
+  });
+}
+
+function epochMarks({ points, colour }: EpochLine, theme: Theme): Plot.Markish[] {
+  return [
+    Plot.line(points, { x: "x", y: "y", stroke: colour, strokeWidth: 2.2 }),
+    Plot.dot(points, {
+      x: "x",
+      y: "y",
+      r: points.length > 40 ? 2 : 4,
+      fill: colour,
+      stroke: theme.paper,
+      strokeWidth: 1.2,
+    }),
+  ];
+}
+
+function endLabelOf({ text, colour, points }: EpochLine): EndLabel {
+  return { text, colour, ...points.at(-1)! };
+}
+
+function short(name: string): string {
+  return name.length > LONGEST_LABEL ? `${name.slice(0, LONGEST_LABEL - 1)}…` : name;
+}

@@ -1,0 +1,58 @@
+import type { RunView } from "./view.ts";
+
+/** A point of a figure; where `y` is null the line has a gap. */
+export interface Point {
+  /** In epochs. */
+  readonly x: number;
+  readonly y: number | null;
+}
+
+/** A figure's raw lines are thinned to about this many points: more cannot be seen. */
+const MOST_POINTS = 1500;
+
+/** The loss of each step's batch. */
+export function batchLosses({ steps, stepsPerEpoch }: RunView): Point[] {
+  return steps.map(({ step, loss }) => ({ x: (step + 1) / stepsPerEpoch, y: loss }));
+}
+
+/** The mean over a window around each point, a fortieth of the line wide. */
+export function smoothed(points: readonly Point[]): Point[] {
+  const finite = points.filter(({ y }) => y !== null) as { x: number; y: number }[];
+  const half = Math.min(100, Math.round(finite.length / 80));
+  const sums = [0];
+  for (const { y } of finite) sums.push(sums.at(-1)! + y);
+  return finite.map(({ x }, i) => {
+    const [from, to] = [Math.max(0, i - half), Math.min(finite.length, i + half + 1)];
+    return { x, y: (sums[to]! - sums[from]!) / (to - from) };
+  });
+}
+
+/** Fewer points with the same outline: of each run of points the least and the greatest. */
+export function thinned(points: readonly Point[]): Point[] {
+  if (points.length <= MOST_POINTS) return [...points];
+  const size = Math.ceil((2 * points.length) / MOST_POINTS);
+  return Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {
+    const bucket = points.slice(i * size, (i + 1) * size);
+    const sorted = bucket.toSorted((a, b) => (a.y ?? 0) - (b.y ?? 0));
+    return [sorted[0]!, sorted.at(-1)!].toSorted((a, b) => a.x - b.x);
+  }).flat();
+}
+
+/**
+ * The learning rate of each group: a point wherever one of them changes, and one at the end. Between two points the
+ * rates stay as they were.
+ */
+export function rateSeries({ steps, groups, stepsPerEpoch }: RunView): Point[][] {
+  const rates = steps.map((event) => event.learningRates);
+  const changes = steps.filter((_, i) => i === 0 || rates[i]!.some((rate, group) => rate !== rates[i - 1]![group]));
+  const stride = Math.ceil(changes.length / MOST_POINTS);
+  const shown = changes.filter((_, i) => i % stride === 0);
+  const last = steps.at(-1);
+  return groups.map((_, group) => {
+    const points = shown.map(({ step, learningRates }) => ({
+      x: step / stepsPerEpoch,
+      y: learningRates[group] ?? null,
+    }));
+    return last ? [...points, { x: (last.step + 1) / stepsPerEpoch, y: last.learningRates[group] ?? null }] : points;
+  });
+}

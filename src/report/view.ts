@@ -1,0 +1,50 @@
+import {
+  type EndEvent,
+  type EpochEvent,
+  type RunFacts,
+  type StartEvent,
+  type StepEvent,
+  type TrainEvent,
+  type UpdateEvent,
+  warningsOf,
+} from "../train/index.ts";
+
+/** A run as a report sees it: its events sorted by kind, whether it is finished or not. */
+export interface RunView {
+  readonly start: StartEvent | undefined;
+  readonly groups: RunFacts["groups"];
+  /** Epochs that the run was, or at last is, to have. */
+  readonly epochsWanted: number;
+  readonly stepsPerEpoch: number;
+  readonly steps: readonly StepEvent[];
+  readonly updates: readonly UpdateEvent[];
+  readonly epochs: readonly EpochEvent[];
+  readonly end: EndEvent | undefined;
+  /** Each with how often it came. */
+  readonly warnings: ReadonlyMap<string, number>;
+}
+
+/** Sorts the events of a run, in any state of completion. */
+export function viewOf(events: readonly TrainEvent[]): RunView {
+  const all = <T extends TrainEvent["type"]>(type: T): Extract<TrainEvent, { type: T }>[] =>
+    events.filter((event): event is Extract<TrainEvent, { type: T }> => event.type === type);
+  const [start] = all("start");
+  const facts: RunFacts | undefined = all("resume").at(-1) ?? start;
+  const last = events.at(-1);
+  const steps = all("step");
+  const warnings = new Map<string, number>();
+  for (const event of events)
+    for (const warning of warningsOf(event, facts?.groups ?? []))
+      warnings.set(warning, (warnings.get(warning) ?? 0) + 1);
+  return {
+    start,
+    groups: facts?.groups ?? [],
+    epochsWanted: facts?.epochs ?? 0,
+    stepsPerEpoch: facts?.stepsPerEpoch ?? Math.max(1, steps.length),
+    steps,
+    updates: all("update"),
+    epochs: all("epoch"),
+    end: last?.type === "end" ? last : undefined,
+    warnings,
+  };
+}

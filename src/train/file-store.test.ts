@@ -1,0 +1,118 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { decodeSafetensors } from "../interop/index.ts";
+import { DataError, OptionError } from "../util/errors.ts";
+import { isFree, RunDirectory, readMetrics } from "./file-store.ts";
+import type { TrainEvent } from "./metrics.ts";
+import type { RunState } from "./train.ts";
+
+let root: string;
+let path: string;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "grnewt-"));
+  path = join(root, "runs", "one");
+});
+
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+function step(number: number): TrainEvent {
+  return {
+    type: "step",
+    epoch: 0,
+    step: number,
+    loss: 1 / (number + 3),
+    learningRates: [0.1, null],
+    samples: 10,
+    time: number,
+  };
+}
+
+const state = { progress: { epoch: 1, learningRates: Float64Array.of(0.1) } } as unknown as RunState;
+
+describe("metrics", () => {
+  test("can be read while they grow, a line that is half written left out", () => {
+    const directory = RunDirectory.create(path);
+    directory.append(step(0));
+    expect(readMetrics(path)).toEqual([step(0)]);
+    directory.append(step(1));
+    appendFileSync(join(path, "metrics.jsonl"), '{"type":"ste');
+    expect(readMetrics(path)).toEqual([step(0), step(1)]);
+    directory.close();
+  });
+
+  test("name the line that is none", () => {
+    mkdirSync(path, { recursive: true });
+    writeFileSync(join(path, "metrics.jsonl"), `${JSON.stringify(step(0))}\n{"type":"spam"}\n`);
+    expect(() => readMetrics(path)).toThrow('metrics: line 2 is not an event of a run: {"type":"spam"}');
+    expect(() => readMetrics(root)).toThrow(DataError);
+  });
+});
+
+describe("a run's folder", () => {
+  test("is never one that holds something", () => {
+    expect(isFree(path)).toBe(true);
+    RunDirectory.create(path);
+    expect(isFree(path)).toBe(true);
+    writeFileSync(join(path, "mine.txt"), "");
+    expect(() => RunDirectory.create(path)).toThrow(OptionError);
+    expect(() => RunDirectory.create(join(path, "mine.txt"))).toThrow(OptionError);
+  });
+
+  test("gets its files whole or not at all", async () => {
+    const directory = RunDirectory.create(path);
+    await directory.write("report.html", "first");
+    const writing = directory.write("report.html", "x".repeat(1e7));
+    expect(readFileSync(join(path, "report.html"), "utf8")).toBe("first");
+    await writing;
+    expect(readFileSync(join(path, "report.html"), "utf8")).toHaveLength(1e7);
+    mkdirSync(join(path, "taken"));
+    await expect(directory.write("taken", "text")).rejects.toThrow();
+    expect(readdirSync(path).sort()).toEqual(["report.html", "taken"]);
+  });
+
+  test("holds weights that any reader of safetensors can load", async () => {
+    const directory = RunDirectory.create(path);
+    await directory.saveWeights({ "layers.0.bias": { shape: [2], data: Float32Array.of(1, 2) } });
+    const { tensors } = decodeSafetensors(readFileSync(join(path, "weights.safetensors")));
+    expect(tensors).toEqual({ "layers.0.bias": { shape: [2], data: Float32Array.of(1, 2) } });
+  });
+
+  test("goes back to its checkpoint, and metrics after it are dropped", async () => {
+    const directory = RunDirectory.create(path);
+    directory.append(step(0));
+    await directory.saveCheckpoint(state);
+    directory.append(step(1));
+    directory.close();
+    appendFileSync(join(path, "metrics.jsonl"), '{"type":"ste');
+    const again = RunDirectory.open(path);
+    expect(again.checkpoint()).toEqual(state);
+    expect(again.metrics()).toHaveLength(2);
+    expect(await again.rewind()).toEqual(state);
+    again.append(step(7));
+    expect(readMetrics(path)).toEqual([step(0), step(7)]);
+    again.close();
+  });
+
+  test("says what it lacks for that", async () => {
+    const directory = RunDirectory.create(path);
+    directory.append(step(0));
+    await expect(directory.rewind()).rejects.toThrow("has no checkpoint.safetensors");
+    await directory.saveCheckpoint(state);
+    directory.close();
+    writeFileSync(join(path, "metrics.jsonl"), "");
+    await expect(RunDirectory.open(path).rewind()).rejects.toThrow("expected at least 1 lines, found 0");
+    expect(existsSync(join(path, "checkpoint.safetensors"))).toBe(true);
+  });
+});

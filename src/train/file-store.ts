@@ -1,0 +1,135 @@
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { encodeSafetensors } from "../interop/index.ts";
+import type { StateDict } from "../nn/index.ts";
+import { DataError, OptionError } from "../util/errors.ts";
+import { decodeTree, encodeTree } from "./checkpoint.ts";
+import { parseMetrics, type TrainEvent } from "./metrics.ts";
+import type { RunState } from "./train.ts";
+
+const METRICS = "metrics.jsonl";
+const CHECKPOINT = "checkpoint.safetensors";
+
+/** A run's state together with how many metrics had been written by then. */
+interface Saved {
+  readonly lines: number;
+  readonly state: RunState;
+}
+
+/**
+ * The folder of a run: `metrics.jsonl`, which grows by one line for each event and can be read meanwhile; the
+ * checkpoint, the weights and the report, each of which is there whole or not at all.
+ */
+export class RunDirectory {
+  readonly path: string;
+  #metrics: number | undefined;
+  #lines: number;
+
+  private constructor(path: string, lines: number) {
+    this.path = path;
+    this.#lines = lines;
+  }
+
+  /** A new folder. @throws OptionError where there is something at the path already */
+  static create(path: string): RunDirectory {
+    if (!isFree(path)) throw new OptionError(`${path} exists already and is not an empty folder`);
+    mkdirSync(path, { recursive: true });
+    return new RunDirectory(path, 0);
+  }
+
+  /** The folder of an earlier run. @throws DataError where it has no metrics */
+  static open(path: string): RunDirectory {
+    return new RunDirectory(path, readMetrics(path).length);
+  }
+
+  /** Appends an event to the metrics. */
+  append(event: TrainEvent): void {
+    this.#metrics ??= openSync(join(this.path, METRICS), "a");
+    writeSync(this.#metrics, `${JSON.stringify(event)}\n`);
+    this.#lines++;
+  }
+
+  /** All events so far. */
+  metrics(): TrainEvent[] {
+    return readMetrics(this.path);
+  }
+
+  async saveWeights(state: StateDict): Promise<void> {
+    await this.write("weights.safetensors", encodeSafetensors(state));
+  }
+
+  async saveCheckpoint(state: RunState): Promise<void> {
+    await this.write(CHECKPOINT, encodeTree({ lines: this.#lines, state } satisfies Saved));
+  }
+
+  /**
+   * Goes back to the last checkpoint: the metrics lose what was written after it.
+   * @throws DataError where there is no checkpoint, or the metrics are shorter than it says.
+   */
+  async rewind(): Promise<RunState> {
+    const { lines, state } = this.#checkpoint();
+    const kept = this.metrics().slice(0, lines);
+    if (kept.length < lines)
+      throw new DataError(`${join(this.path, METRICS)}: expected at least ${lines} lines, found ${kept.length}`);
+    this.close();
+    await this.write(METRICS, kept.map((event) => `${JSON.stringify(event)}\n`).join(""));
+    this.#lines = lines;
+    return state;
+  }
+
+  /** The state at the last checkpoint. @throws DataError where there is none */
+  checkpoint(): RunState {
+    return this.#checkpoint().state;
+  }
+
+  /** Writes a file beside its place and moves it there, so that nobody ever sees a part of it. */
+  async write(name: string, content: string | Uint8Array): Promise<void> {
+    const path = join(this.path, name);
+    const beside = `${path}.${process.pid}.tmp`;
+    try {
+      await writeFile(beside, content, { flush: true });
+      renameSync(beside, path);
+    } finally {
+      rmSync(beside, { force: true });
+    }
+  }
+
+  /** Closes the metrics; the next event opens them again. */
+  close(): void {
+    if (this.#metrics !== undefined) closeSync(this.#metrics);
+    this.#metrics = undefined;
+  }
+
+  #checkpoint(): Saved {
+    const bytes = contents(this.path, CHECKPOINT);
+    if (!bytes) throw new DataError(`${this.path} has no ${CHECKPOINT}: the run ended before its first epoch did`);
+    return decodeTree(bytes) as Saved;
+  }
+}
+
+/** The events of a run, finished or not. @throws DataError where the folder is not that of a run */
+export function readMetrics(path: string): TrainEvent[] {
+  const bytes = contents(path, METRICS);
+  if (!bytes) throw new DataError(`${path} is not the folder of a run: it has no ${METRICS}`);
+  return parseMetrics(bytes.toString("utf8"));
+}
+
+/** Whether a run's folder could be made at this path. */
+export function isFree(path: string): boolean {
+  try {
+    return readdirSync(path).length === 0;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return true;
+    return false;
+  }
+}
+
+function contents(path: string, name: string): Buffer | undefined {
+  try {
+    return readFileSync(join(path, name));
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
+}

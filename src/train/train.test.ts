@@ -1,0 +1,171 @@
+import { describe, expect, test } from "vitest";
+import { Dataset, type Loader } from "../datasets/index.ts";
+import { ReferenceEngine } from "../engine/index.ts";
+import { perceptron } from "../models/index.ts";
+import { losses } from "../nn/index.ts";
+import { NewtonSummary, type TrainingOptimizer } from "../optim/index.ts";
+import { NonFiniteError, OptionError, StateError } from "../util/errors.ts";
+import { Random } from "../util/random.ts";
+import { decodeTree, encodeTree } from "./checkpoint.ts";
+import type { TrainEvent } from "./metrics.ts";
+import { type RunState, type TrainOptions, train } from "./train.ts";
+
+const SAMPLES = 22;
+const BATCH = 5;
+const STEPS = 5;
+
+function dataset(): Dataset {
+  const random = new Random(5);
+  const x = Array.from({ length: SAMPLES }, () => Array.from({ length: 3 }, () => random.normal()));
+  return Dataset.fromArrays(
+    x,
+    x.map(([a, b]) => Number(a! * b! > 0)),
+  );
+}
+
+/** A run put together anew, as after a restart. */
+async function setup(): Promise<TrainOptions & { trainLoader: Loader }> {
+  const data = dataset();
+  const engine = new ReferenceEngine();
+  const model = perceptron({ layers: [3, 4, 2], seed: 1 });
+  const optimizer = await NewtonSummary.create(model, losses.nll, {
+    engine,
+    hgLoader: data.loader({ batchSize: 8, shuffle: true, seed: 2 }),
+    periodHg: 3,
+    log: () => {},
+  });
+  const evaluations = { train: data.loader({ batchSize: 10 }), test: data.take(7).loader({ batchSize: 10 }) };
+  return {
+    model,
+    loss: losses.nll,
+    optimizer,
+    engine,
+    evaluations,
+    epochs: 3,
+    trainLoader: data.loader({ batchSize: BATCH, shuffle: true, seed: 3 }),
+  };
+}
+
+/** Events without what a clock says. */
+function timeless(events: readonly TrainEvent[]): unknown[] {
+  const clocks = ["time", "seconds", "evaluationSeconds", "date"];
+  return events.map((event) => Object.fromEntries(Object.entries(event).filter(([name]) => !clocks.includes(name))));
+}
+
+/** The events of a run up to the first that `stopAt` picks, where it is stopped, or to its end; and its last state. */
+async function record(options: TrainOptions, stopAt: (event: TrainEvent) => boolean = () => false) {
+  const events: TrainEvent[] = [];
+  const abort = new AbortController();
+  const states: Uint8Array[] = [];
+  const result = await train({
+    ...options,
+    signal: abort.signal,
+    on: (event) => {
+      events.push(event);
+      if (stopAt(event)) abort.abort();
+    },
+    checkpoint: (state) => void states.push(encodeTree(state)),
+  });
+  return { events, result, states, state: decodeTree(states.at(-1)!) as RunState };
+}
+
+test("a run tells what happens, in order, in plain numbers", async () => {
+  const { events, result, states } = await record({ ...(await setup()), epochs: 2, config: { note: "a" } });
+  const types = events.map(({ type }) => type).filter((type) => type !== "update");
+  const epoch = [...new Array(STEPS).fill("step"), "epoch"];
+  expect(types).toEqual(["start", ...epoch, ...epoch, "end"]);
+  expect(events[0]).toMatchObject({
+    config: { note: "a" },
+    epochs: 2,
+    stepsPerEpoch: STEPS,
+    samples: SAMPLES,
+    step: 0,
+  });
+  expect(events.filter(({ type }) => type === "update").map((event) => "step" in event && event.step)).toEqual([
+    0, 3, 6, 9,
+  ]);
+  expect(events.find(({ type }) => type === "epoch")).toMatchObject({
+    epoch: 0,
+    step: STEPS,
+    testAccuracy: expect.any(Number),
+  });
+  expect(events.at(-1)).toMatchObject({ how: "done", epochs: 2, steps: 2 * STEPS });
+  expect(result).toEqual({ how: "done", epochs: 2, steps: 2 * STEPS });
+  expect(states).toHaveLength(2);
+  expect(JSON.parse(JSON.stringify(events))).toEqual(events);
+});
+
+describe("a run that was stopped and resumed is the run that was not", () => {
+  test.each<[string, (event: TrainEvent) => boolean]>([
+    ["within an epoch", (event) => event.type === "step" && event.step === 6],
+    ["at the first step", (event) => event.type === "step" && event.step === 0],
+    ["with an epoch's last step", (event) => event.type === "step" && event.step === STEPS - 1],
+    ["after an epoch", (event) => event.type === "epoch" && event.epoch === 1],
+  ])("%s", async (_where, stopAt) => {
+    const whole = await record(await setup());
+    const first = await record(await setup(), stopAt);
+    expect(first.result.how).toBe("aborted");
+    expect(first.events.at(-1)).toMatchObject({ type: "end", how: "aborted" });
+    const second = await record({ ...(await setup()), resume: first.state });
+    const joined = [...first.events.slice(0, -1), ...second.events.slice(1)];
+    expect(timeless(joined)).toEqual(timeless(whole.events));
+    expect(second.state.model).toEqual(whole.state.model);
+  });
+
+  test("in its evaluations", async () => {
+    const whole = await record(await setup());
+    const options = await setup();
+    const abort = new AbortController();
+    const stopping = {
+      async *[Symbol.asyncIterator]() {
+        for await (const batch of options.evaluations!.test!) {
+          abort.abort();
+          yield batch;
+        }
+      },
+    };
+    let state: RunState | undefined;
+    const checkpoint = (saved: RunState): void => {
+      state = saved;
+    };
+    const evaluations = { ...options.evaluations, test: stopping };
+    await train({ ...options, evaluations, signal: abort.signal, checkpoint });
+    const second = await record({ ...(await setup()), resume: state! });
+    expect(timeless(second.events.slice(1))).toEqual(timeless(whole.events.slice(-second.events.length + 1)));
+  });
+
+  test("for more epochs than it was to have", async () => {
+    const whole = await record(await setup());
+    const first = await record({ ...(await setup()), epochs: 1 });
+    const second = await record({ ...(await setup()), resume: first.state });
+    expect(second.state.model).toEqual(whole.state.model);
+    await expect(train({ ...(await setup()), epochs: 1, resume: first.state })).rejects.toThrow(StateError);
+  });
+});
+
+test("an error ends the run and is told", async () => {
+  const options = await setup();
+  const { optimizer } = options;
+  const failing: TrainingOptimizer = {
+    groups: optimizer.groups,
+    state: () => optimizer.state(),
+    restore: (state) => optimizer.restore(state),
+    dispose: () => optimizer.dispose(),
+    step: async () => {
+      throw new NonFiniteError("the loss is NaN");
+    },
+  };
+  const events: TrainEvent[] = [];
+  const run = train({ ...options, optimizer: failing, on: (event) => void events.push(event) });
+  await expect(run).rejects.toThrow("the loss is NaN");
+  expect(events.at(-1)).toMatchObject({ type: "end", how: "error", message: "the loss is NaN", steps: 0 });
+});
+
+test("options that make no sense are refused", async () => {
+  const options = await setup();
+  await expect(train({ ...options, epochs: 0 })).rejects.toThrow(OptionError);
+  await expect(train({ ...options, evaluations: { test: options.trainLoader } })).rejects.toThrow(
+    "a loader of its own",
+  );
+  await expect(train({ ...options, epoch: 1 } as TrainOptions)).rejects.toThrow('unknown option "epoch"');
+});
