@@ -7,11 +7,13 @@ export async function checkPartitions(file: Item, report: Report): Promise<void>
   for (const item of file.get("models").list()) {
     const model = namesOnly(item.get("params"));
     const kind = item.get("model").text();
+    const own: string[] = [];
     for (const [key, expected] of item.get("partitions").entries()) {
       const make = readKey(key, kind);
       if (make) checkPartition(`${kind}: ${key}`, () => make(model), model, expected, report);
-      else report.skips.push(`${key} of ${kind}, a partition of that model's own`);
+      else own.push(key);
     }
+    if (own.length > 0) report.skips.push(`partitions of ${kind}'s own: ${own.join(", ")}`);
   }
 }
 
