@@ -32,7 +32,10 @@ export interface Engine {
   readonly precision: Precision;
   /** How many sessions were compiled so far, and how many of them are not yet disposed. */
   readonly sessions: { readonly compiled: number; readonly live: number };
-  /** Copies an array to the engine: real numbers in the engine's precision, others as whole numbers. */
+  /**
+   * Makes an array a tensor: real numbers in the engine's precision, others as whole numbers. The engine may read the
+   * array itself instead of a copy, so it must not change while the tensor lives.
+   */
   upload(array: NDArray): Promise<EngineTensor>;
   /** Copies a tensor back: floats as Float32Array or Float64Array, whole numbers and bools as Int32Array. */
   read(tensor: EngineTensor): Promise<NDArray>;

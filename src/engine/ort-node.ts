@@ -80,7 +80,8 @@ export class OrtNodeEngine implements Engine {
       return new OrtTensor(new ort.Tensor("int64", data, array.shape), "int");
     }
     const Data = this.precision === "float32" ? Float32Array : Float64Array;
-    return new OrtTensor(new ort.Tensor(this.precision, new Data(array.data), array.shape), "float");
+    const data = array.data instanceof Data ? array.data : new Data(array.data);
+    return new OrtTensor(new ort.Tensor(this.precision, data, array.shape), "float");
   }
 
   async read(tensor: EngineTensor): Promise<NDArray> {

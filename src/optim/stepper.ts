@@ -134,7 +134,9 @@ export class Stepper {
         );
     }
     const uploaded = await Promise.all(
-      Object.entries(tensors).map(async ([name, array]) => [name, await this.engine.upload(array)] as const),
+      Object.entries(tensors).map(
+        async ([name, { shape, data }]) => [name, await this.engine.upload({ shape, data: data.slice() })] as const,
+      ),
     );
     this.engine.release(...this.#state.values());
     this.#state.clear();
