@@ -38,10 +38,8 @@ ${settings(view)}
 }
 
 function titleOf({ start }: RunView): string {
-  const { optimizer, dataset } = start?.config ?? {};
-  return [optimizer, dataset].every((part) => typeof part === "string")
-    ? `${optimizer} on ${dataset}`
-    : "A training run";
+  const { method, dataset } = start?.config ?? {};
+  return typeof method === "string" && typeof dataset === "string" ? `${method} on ${dataset}` : "A training run";
 }
 
 const STATUS: Readonly<Record<EndEvent["how"] | "running", string>> = {

@@ -37,7 +37,9 @@ function symlog(sizes: readonly number[], low: number, high: number): RateScale 
   const constant = Math.max(linear, sizes.at(-1)! / 1e6);
   const powers: number[] = [];
   for (let power = constant; power <= Math.max(-low, high); power *= 10) powers.push(power);
-  const ticks = [...powers.map((power) => -power), 0, ...powers].filter((tick) => tick >= low && tick <= high);
+  const ticks = [...powers.map((power) => -power).reverse(), 0, ...powers].filter(
+    (tick) => tick >= low && tick <= high,
+  );
   return { type: "symlog", domain: [low * 1.1, high > 0 ? high * 1.1 : 0], constant, ticks };
 }
 
