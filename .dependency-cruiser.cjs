@@ -1,7 +1,7 @@
 /**
  * The import order of src/, as a table: each room may import itself, what its row lists, and util.
- * `npm run layers` checks it twice: this file with every import, types and dynamic imports included, and
- * .dependency-cruiser.static.cjs with only what a bundler follows at load time.
+ * `npm run layers` checks it with every import, types and dynamic imports included. That the root loads nothing of
+ * Node's is shown by a bundle, in test/package/browser-bundle.test.ts.
  */
 const below = ["derive", "engine", "onnx", "ops", "graph"];
 const belowOptim = ["summary", "nesterov", "nn", "interop", ...below];

@@ -1,9 +1,9 @@
 import { DataError, OptionError } from "../util/errors.ts";
 import { type Batch, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { Random } from "../util/random.ts";
 import { type BatchSource, Loader, type LoaderOptions } from "./loader.ts";
 import { floatsOf, type Nested, targetsOf } from "./nested.ts";
-import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { arraySamples, type Samples } from "./samples.ts";
 
 /** How {@link Dataset.split} shuffles. */

@@ -1,7 +1,7 @@
 import { DataError, StateError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
-import { Random } from "../util/random.ts";
 import { checkBoolean, checkWhole, refuseUnknown } from "../util/options.ts";
+import { Random } from "../util/random.ts";
 
 /** What a {@link Loader} draws from: anything that can put numbered samples into a batch, at once or later. */
 export interface BatchSource {

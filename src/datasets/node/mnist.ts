@@ -3,8 +3,8 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { DataError, OptionError } from "../../util/errors.ts";
 import type { NDArray } from "../../util/ndarray.ts";
-import { Dataset } from "../dataset.ts";
 import { refuseUnknown } from "../../util/options.ts";
+import { Dataset } from "../dataset.ts";
 import { arraySamples, byteSamples } from "../samples.ts";
 import { readIdx } from "./idx.ts";
 
