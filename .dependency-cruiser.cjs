@@ -53,14 +53,17 @@ const forbidden = [
     name: "known-room",
     severity: "error",
     comment: "every file of src/ is an entry point or lives in a room of the table in this file",
-    from: { path: "^src/", pathNot: [anyOf(["cli", ...Object.keys(rooms)]), "^src/(index|node)\\.ts$", test] },
+    from: {
+      path: "^src/",
+      pathNot: [anyOf(["cli", ...Object.keys(rooms)]), "^src/(index|index\\.node|node)\\.ts$", test],
+    },
     to: {},
   },
   {
     name: "index-is-not-an-application",
     severity: "error",
     comment: "the root is for browsers: it leaves out the command, the reports and grnewt/node",
-    from: { path: "^src/index\\.ts$" },
+    from: { path: "^src/index(\\.node)?\\.ts$" },
     to: { path: ["^src/(cli|report)/", "^src/node\\.ts$"] },
   },
   {

@@ -1,16 +1,21 @@
 import { defineConfig, type UserConfig } from "tsdown";
 
 /**
- * One build of three entries, so that they share chunks: the error classes of `grnewt` and `grnewt/node` must be the
+ * One build of all entries, so that they share chunks: the error classes of `grnewt` and `grnewt/node` must be the
  * same classes. What package.json lists as a dependency stays an import.
  */
 const config: UserConfig = defineConfig({
-  entry: { index: "src/index.ts", node: "src/node.ts", "cli/main": "src/cli/main.ts" },
+  entry: {
+    index: "src/index.ts",
+    "index.node": "src/index.node.ts",
+    node: "src/node.ts",
+    "cli/main": "src/cli/main.ts",
+  },
   format: "esm",
   platform: "neutral",
   target: "es2022",
   deps: { neverBundle: [/^node:/, /^onnxruntime-/], onlyBundle: [] },
-  dts: { entry: ["src/index.ts", "src/node.ts"], sourcemap: false },
+  dts: { entry: ["src/index.ts", "src/index.node.ts", "src/node.ts"], sourcemap: false },
   outputOptions: { chunkFileNames: "chunks/[name].js" },
   fixedExtension: false,
   hash: false,

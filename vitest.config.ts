@@ -1,6 +1,16 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
+const source = (file: string): string => fileURLToPath(new URL(`src/${file}`, import.meta.url));
+
 const config: ViteUserConfig = defineConfig({
+  // What examples import is the package under its own name; here that is the source, as in tsconfig.json.
+  resolve: {
+    alias: [
+      { find: /^grnewt$/, replacement: source("index.node.ts") },
+      { find: /^grnewt\/node$/, replacement: source("node.ts") },
+    ],
+  },
   test: {
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     testTimeout: 30_000,
