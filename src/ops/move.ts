@@ -16,7 +16,7 @@ import { fixedDim, mismatch, normalizeAxis, offsets, stridesOf } from "./strides
 /** The number of entries ahead of the batch axis: a sample's block stays whole while this number does not change. */
 function outerCount(shape: Shape): number {
   const axis = shape.findIndex(isBatch);
-  return countOf(shape.slice(0, axis)).factor;
+  return axis < 0 ? 1 : countOf(shape.slice(0, axis)).factor;
 }
 
 /** https://onnx.ai/onnx/operators/onnx__Reshape.html, with every length given. */
