@@ -52,6 +52,14 @@ const cases: Readonly<Record<string, EffectCase>> = {
       return nll(b, o.add(b, o.mul(b, normalized(b, h, 0, SAMPLES), p.gain!), p.after!), y);
     },
   },
+  "a bias that is scaled and reshaped on its way to batch norm": {
+    parameters: { weight, bias },
+    without: ["bias"],
+    loss: (b, p, x, y) => {
+      const row = o.scale(b, o.reshape(b, p.bias!, [1, 3]), 0.5);
+      return nll(b, normalized(b, o.add(b, o.matmul(b, x, p.weight!), row), 0, SAMPLES), y);
+    },
+  },
   "a scalar added before layer norm": {
     parameters: { weight, shift: floats([]), bias },
     without: ["shift"],

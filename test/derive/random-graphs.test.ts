@@ -134,7 +134,7 @@ describe("random programs", () => {
           assertClose(found[key], expected[key], accuracy[precision], key);
         expect(engine.sessions.live).toBe(0);
       }),
-      { numRuns: 30, seed: 20260104 },
+      { numRuns: 20, seed: 20260104 },
     );
   });
 

@@ -97,6 +97,8 @@ const splitting: Readonly<Record<string, Loss>> = {
     const centre = o.mul(b, o.sumKeep(b, i.x!, [0]), o.reciprocal(b, o.batchSize(b)));
     return squares(b, o.matmul(b, o.sub(b, i.x!, centre), i.p!));
   },
+  "a sum over samples under another shape": (b, i) =>
+    o.sum(b, o.flatten(b, o.matmul(b, o.transposeLast(b, i.x!), scores(b, i)), 0)),
   "samples counted by a product": (b, i) => o.sum(b, o.matmul(b, o.transposeLast(b, i.x!), scores(b, i))),
 };
 

@@ -214,6 +214,9 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
     ),
     one("[B,1] [B,B]", [floats([B, 1])], (b, x) => o.broadcast(b, x, [B, B])),
     one("[B] [B,B]", [floats([B])], (b, x) => o.broadcast(b, x, [B, B])),
+    one("[1] [2BB]", [floats([1]), floats([B])], (b, x, y) =>
+      o.mul(b, o.tanh(b, o.broadcast(b, x, [batches(2, 2)])), o.flatten(b, o.broadcast(b, y, [2, B, B]), 0)),
+    ),
     one("[1,1] [1,1,1]", [floats([1, 1])], (b, x) => o.broadcast(b, x, [1, 1, 1])),
     one("int", [ints([B, 1], below(9))], (b, x) => o.broadcast(b, x, [B, 2])),
   ],
