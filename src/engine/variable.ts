@@ -15,6 +15,8 @@ export class Variable {
   #host: NDArray<FloatData> | undefined;
   #place: { readonly engine: Engine; readonly tensor: EngineTensor } | undefined;
 
+  #arriving: { readonly engine: Engine; readonly tensor: Promise<EngineTensor> } | undefined;
+
   constructor(value: NDArray<FloatData>) {
     this.shape = value.shape;
     this.#host = value;
@@ -23,9 +25,19 @@ export class Variable {
   /** The tensor on this engine, uploaded or moved there the first time. The variable keeps it: do not release it. */
   async on(engine: Engine): Promise<EngineTensor> {
     if (this.#place?.engine === engine) return this.#place.tensor;
-    const tensor = await engine.upload(await this.read());
-    this.set(engine, tensor);
-    return tensor;
+    // One upload for all who ask while it is under way.
+    if (this.#arriving?.engine !== engine) this.#arriving = { engine, tensor: this.#moveTo(engine) };
+    return await this.#arriving.tensor;
+  }
+
+  async #moveTo(engine: Engine): Promise<EngineTensor> {
+    try {
+      const tensor = await engine.upload(await this.read());
+      this.set(engine, tensor);
+      return tensor;
+    } finally {
+      this.#arriving = undefined;
+    }
   }
 
   /** Gives the variable a new value, which it owns from now on; the old one is released. */
