@@ -117,7 +117,9 @@ export class Stepper {
 
   async state(): Promise<StepperState> {
     const tensors: Record<string, NDArray<FloatData>> = {};
-    for (const [name, tensor] of this.#state) tensors[name] = (await this.engine.read(tensor)) as NDArray<FloatData>;
+    // Before the first step they are the zeros that every run starts from.
+    const kept = this.#updates === 0 ? [] : this.#state;
+    for (const [name, tensor] of kept) tensors[name] = (await this.engine.read(tensor)) as NDArray<FloatData>;
     return { updates: this.#updates, tensors };
   }
 

@@ -1,0 +1,109 @@
+import { describe, expect, test } from "vitest";
+import { ReferenceEngine } from "../engine/index.ts";
+import { fromFunction } from "../nn/index.ts";
+import { OptionError } from "../util/errors.ts";
+import { ndarray } from "../util/ndarray.ts";
+import { type AdamOptions, AdamUpdater, Optimizer, type SGDOptions, SGDUpdater } from "./index.ts";
+
+const engine = new ReferenceEngine();
+const START = 1.5;
+const LR = 0.1;
+
+/** L = w⁴ / 4, whose gradient is w³. */
+const model = () => fromFunction({ w: ndarray(Float64Array.of(START), []) }, ({ w }) => w.pow(4).mul(0.25));
+
+async function trajectory(updater: SGDUpdater | AdamUpdater): Promise<number[]> {
+  const own = model();
+  const optimizer = await Optimizer.create(own, (loss) => loss, { updater, lr: LR, engine });
+  const path: number[] = [];
+  for (let i = 0; i < 6; i++) {
+    await optimizer.step();
+    path.push((await own.stateDict()).w!.data[0]!);
+  }
+  await optimizer.dispose();
+  return path;
+}
+
+/** torch.optim.SGD as its documentation states it. */
+function sgd({
+  momentum = 0,
+  dampening = 0,
+  nesterov = false,
+  weightDecay = 0,
+  maximize = false,
+}: SGDOptions): number[] {
+  let [w, buffer] = [START, 0];
+  return Array.from({ length: 6 }, (_, step) => {
+    const g = (maximize ? -(w ** 3) : w ** 3) + weightDecay * w;
+    buffer = step === 0 ? g : momentum * buffer + (1 - dampening) * g;
+    w -= LR * (momentum === 0 ? g : nesterov ? g + momentum * buffer : buffer);
+    return w;
+  });
+}
+
+/** torch.optim.Adam as its documentation states it. */
+function adam(options: AdamOptions): number[] {
+  const { betas: [b1, b2] = [0.9, 0.999], eps = 1e-8, amsgrad = false, weightDecay = 0, maximize = false } = options;
+  let [w, m, v, most] = [START, 0, 0, 0];
+  return Array.from({ length: 6 }, (_, i) => {
+    const g = (maximize ? -(w ** 3) : w ** 3) + weightDecay * w;
+    m = b1 * m + (1 - b1) * g;
+    v = b2 * v + (1 - b2) * g * g;
+    most = amsgrad ? Math.max(most, v) : v;
+    w -= (LR * (m / (1 - b1 ** (i + 1)))) / (Math.sqrt(most / (1 - b2 ** (i + 1))) + eps);
+    return w;
+  });
+}
+
+function expectPath(actual: number[], expected: number[]): void {
+  for (const [i, value] of expected.entries()) expect(actual[i]).toBeCloseTo(value, 12);
+}
+
+describe("SGD", () => {
+  test.each<SGDOptions>([
+    {},
+    { momentum: 0.9 },
+    { momentum: 0.9, dampening: 0.9 },
+    { momentum: 0.8, nesterov: true },
+    { momentum: 0.5, weightDecay: 0.1 },
+    { weightDecay: 0.2 },
+    { momentum: 0.5, dampening: 0.2, maximize: true, weightDecay: 0.1 },
+  ])("%o is as in PyTorch", async (options) => {
+    expectPath(await trajectory(new SGDUpdater(options)), sgd(options));
+  });
+
+  test.each<[SGDOptions, RegExp]>([
+    [{ momentum: 1 }, /momentum must be/],
+    [{ momentum: -0.1 }, /momentum must be/],
+    [{ dampening: 0.5 }, /dampening would be ignored without momentum/],
+    [{ nesterov: true }, /nesterov needs momentum/],
+    [{ weightDecay: -1 }, /weightDecay must be/],
+  ])("%o is refused", (options, message) => {
+    expect(() => new SGDUpdater(options)).toThrow(message);
+    expect(() => new SGDUpdater(options)).toThrow(OptionError);
+  });
+});
+
+describe("Adam", () => {
+  test.each<AdamOptions>([
+    {},
+    { betas: [0.5, 0.6] },
+    { amsgrad: true, betas: [0.5, 0.3] },
+    { weightDecay: 0.1, eps: 1e-3 },
+    { maximize: true },
+  ])("%o is as in PyTorch", async (options) => {
+    expectPath(await trajectory(new AdamUpdater(options)), adam(options));
+  });
+
+  test("refuses what makes no sense", () => {
+    expect(() => new AdamUpdater({ betas: [1, 0.9] })).toThrow(/betas\[0\] must be/);
+    expect(() => new AdamUpdater({ eps: 0 })).toThrow(/eps must be/);
+  });
+});
+
+test("a learning rate must be above 0", async () => {
+  const options = { updater: new SGDUpdater(), lr: 0, engine };
+  await expect(Optimizer.create(model(), (loss) => loss, options)).rejects.toThrow(
+    "lr must be a number above 0; found 0",
+  );
+});
