@@ -1,0 +1,47 @@
+/** One measurement in a process of its own: gets a request as a message, answers with the measurement and ends. */
+import type { Engine } from "../src/engine/index.ts";
+import { OrtNodeEngine } from "../src/node.ts";
+import { productFlops } from "./count.ts";
+import { makeEpoch } from "./epoch.ts";
+import { measure, Product } from "./measure.ts";
+import type { Measurement, Request } from "./request.ts";
+import { forwardSource, makeSubject, type Subject } from "./subject.ts";
+import { makeTask, type Task } from "./work.ts";
+
+process.once("message", (request) => {
+  answer(request as Request).then(
+    (measurement) => process.send!(measurement, () => process.disconnect()),
+    (error: unknown) => {
+      console.error(error);
+      process.exit(1);
+    },
+  );
+});
+
+/** The warm-up shows the memory; the later runs are timed. */
+async function answer(request: Request): Promise<Measurement> {
+  const residentBefore = process.memoryUsage().rss;
+  const { threads, lowMemory = false, repeats, blocks } = request;
+  const engine = new OrtNodeEngine({ threads, lowMemory });
+  const subject = makeSubject(request.model, request.batch);
+  const { run, ...facts } = await prepared(request, subject, engine);
+  const residentPeak = process.resourceUsage().maxRSS * 1024;
+  const measured = await measure(run, await Product.create(engine), repeats, blocks);
+  await engine.dispose();
+  return { blocks: measured, residentBefore, residentPeak, ...facts };
+}
+
+/** What to run, warmed up, and what is known about it. */
+async function prepared(request: Request, subject: Subject, engine: Engine): Promise<Prepared> {
+  if (request.work === "epoch") return { run: await makeEpoch(request, subject.model, engine) };
+  const { run, graph, part } = await makeTask(request, subject, engine);
+  for (let i = 0; i < request.warmUp; i++) await run();
+  return {
+    run,
+    flops: productFlops(graph, request.batch),
+    forwardFlops: productFlops(forwardSource(subject).graph, request.batch),
+    ...(part === undefined ? {} : { part }),
+  };
+}
+
+type Prepared = Pick<Task, "run"> & Pick<Measurement, "flops" | "forwardFlops" | "part">;

@@ -1,0 +1,54 @@
+import { execFile, fork } from "node:child_process";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import type { Measurement, Request } from "./request.ts";
+
+const BENCH = fileURLToPath(new URL(".", import.meta.url));
+const CACHE = join(BENCH, "../node_modules/.cache/grnewt-bench");
+
+/** Translates `case.ts` to JavaScript, so that no translator is part of what is measured. Returns the file. */
+export async function buildCase(): Promise<string> {
+  await mkdir(CACHE, { recursive: true });
+  const outfile = join(CACHE, "case.mjs");
+  await build({
+    entryPoints: [join(BENCH, "case.ts")],
+    outfile,
+    bundle: true,
+    packages: "external",
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    logLevel: "warning",
+  });
+  return outfile;
+}
+
+/** Makes one measurement in a process of its own. @throws where that ends without an answer */
+export function runCase(file: string, request: Request): Promise<Measurement> {
+  return new Promise((resolve, reject) => {
+    const child = fork(file, { execArgv: [] });
+    let answer: Measurement | undefined;
+    child.once("message", (message) => {
+      answer = message as Measurement;
+    });
+    child.once("error", reject);
+    child.once("exit", (code, signal) => {
+      if (answer) resolve(answer);
+      else reject(new Error(`${JSON.stringify(request)}: the process ended with ${signal ?? code}`));
+    });
+    child.send(request);
+  });
+}
+
+/** Runs `bench/peers/pytorch.py` and reads its answer. @throws with what the script wrote where it fails */
+export function runPython<T>(python: string, request: object): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const args = [join(BENCH, "peers/pytorch.py"), JSON.stringify(request)];
+    execFile(python, args, (error, stdout, stderr) => {
+      if (error) reject(new Error(stderr.trim().split("\n").at(-1) || error.message));
+      else resolve(JSON.parse(stdout) as T);
+    });
+  });
+}

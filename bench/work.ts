@@ -1,0 +1,86 @@
+import {
+  type Engine,
+  type Objective,
+  specOf,
+  uploadBatch,
+  uploadScalar,
+  variableTensors,
+} from "../src/engine/index.ts";
+import type { Graph } from "../src/graph/index.ts";
+import { AdamUpdater, type Batch, computeHg, losses, Optimizer, SGDUpdater, type Updater } from "../src/index.ts";
+import { BATCH_SIZE } from "../src/ops/index.ts";
+import { stepSource } from "../src/optim/step-graph.ts";
+import { partSize, summarySource } from "../src/summary/summary.ts";
+import type { Request } from "./request.ts";
+import { forwardSource, noiseDirection, type Subject } from "./subject.ts";
+
+/** Something to time. */
+export interface Task {
+  readonly run: () => Promise<void>;
+  /** The graph that one run evaluates, in one or several parts. */
+  readonly graph: Graph;
+  /** Samples in one part of a summary. */
+  readonly part?: number;
+}
+
+/** Learning rates so small that no run ends elsewhere than it began. */
+const LR = 1e-6;
+
+/** The updaters that steps are measured with; the second is that of `NewtonSummary` in `npm start`. */
+export const updaters: Readonly<Record<"plain" | "momentum" | "adam", () => Updater>> = {
+  plain: () => new SGDUpdater(),
+  momentum: () => new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
+  adam: () => new AdamUpdater(),
+};
+
+/** Prepares one forward pass, step or summary. */
+export async function makeTask(request: Request, subject: Subject, engine: Engine): Promise<Task> {
+  if (request.work === "forward") return await forwardTask(subject, engine);
+  if (request.work === "step") return await stepTask(request, subject, engine);
+  return summaryTask(request, subject, engine);
+}
+
+async function forwardTask(subject: Subject, engine: Engine): Promise<Task> {
+  const { graph } = forwardSource(subject);
+  const session = await engine.compile(graph);
+  const run = async (): Promise<void> => {
+    const inputs = await runInputs(subject.objective, subject.batch, engine);
+    const { loss } = await session.run({ ...inputs.kept, ...inputs.own }, Object.values(inputs.own));
+    engine.release(loss!);
+  };
+  return { run, graph };
+}
+
+async function runInputs({ variables }: Objective, batch: Batch, engine: Engine) {
+  const size = await uploadScalar(engine, batch.x.shape[0]!);
+  const own = { ...(await uploadBatch(engine, batch)), [BATCH_SIZE]: size };
+  return { kept: await variableTensors(engine, variables), own };
+}
+
+async function stepTask({ method }: Request, subject: Subject, engine: Engine): Promise<Task> {
+  if (method === undefined || method === "newton") throw new Error(`no updater ${method}`);
+  const { model, objective, groups, batch } = subject;
+  const updater = updaters[method]();
+  const optimizer = await Optimizer.create(model, losses.nll, { updater, lr: LR, engine });
+  const parts = { objective, groups, updater, clipGradNorm: undefined };
+  return {
+    run: async () => {
+      await optimizer.step(batch);
+    },
+    graph: stepSource(parts, { kind: "batch", spec: specOf(batch) }).graph,
+  };
+}
+
+function summaryTask({ microbatch, batch: samples }: Request, subject: Subject, engine: Engine): Task {
+  const { model, objective, groups, batch } = subject;
+  const { graph, plan } = summarySource(objective, groups, batch);
+  const direction = noiseDirection(subject);
+  const options = { engine, direction, ...(microbatch === undefined ? {} : { microbatch }) };
+  return {
+    run: async () => {
+      await computeHg(model, losses.nll, batch, options);
+    },
+    graph,
+    part: partSize(plan, samples, engine, microbatch),
+  };
+}
