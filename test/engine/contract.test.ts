@@ -6,6 +6,7 @@ import { DisposedError, GraphError, ShapeError } from "../../src/util/errors.ts"
 import { checkValue } from "../support/check-value.ts";
 import { assertClose } from "../support/close.ts";
 import { type EngineUnderTest, engines } from "../support/engines.ts";
+import { fusedCases } from "../support/fused-cases.ts";
 import { allCases } from "../support/primitive-cases.ts";
 import { type Arrays, checkedGraph, compiled, evaluate, numbers, real, whole } from "../support/run.ts";
 
@@ -28,6 +29,10 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
   describe("values agree with the oracle, at batch sizes 1, 3 and 7 of one session", () => {
     for (const [primitive, item] of allCases)
       contract(`${primitive}: ${item.name}`, () => checkValue(engine, item, tolerance));
+  });
+
+  describe("products with transposes and sums", () => {
+    for (const item of fusedCases) contract(item.name, () => checkValue(engine, item, tolerance));
   });
 
   contract("a factor beside a matrix product keeps the engine's precision", async () => {

@@ -1,0 +1,80 @@
+import { BATCH, type Builder, type Node } from "../../src/graph/index.ts";
+import * as o from "../../src/ops/index.ts";
+import { floats } from "./inputs.ts";
+import type { Case } from "./primitive-cases.ts";
+
+/** What is added to a product [B, 2] or [2, B], by the shape that it has before it is repeated. */
+const added = {
+  nothing: undefined,
+  "a row": [2],
+  "a row of rank 2": [1, 2],
+  "a column": [BATCH, 1],
+  "a number": [],
+  "a matrix of one entry": [1, 1],
+  "a matrix": [BATCH, 2],
+} as const;
+
+type Sides = readonly [x: Node, y: Node];
+
+/** Factors [B, 3] and [3, 2], as they are or transposed from how they lie. */
+const factors: Readonly<Record<string, readonly [boolean, boolean]>> = {
+  plain: [false, false],
+  "left transposed": [true, false],
+  "right transposed": [false, true],
+  "both transposed": [true, true],
+};
+
+function turned(b: Builder, [x, y]: Sides, [left, right]: readonly [boolean, boolean]): Sides {
+  return [left ? o.transposeLast(b, x) : x, right ? o.transposeLast(b, y) : y];
+}
+
+/** Matrix products as the lowering may fuse them, with transposes and sums. */
+export const fusedCases: readonly Case[] = [
+  ...Object.entries(factors).flatMap(([how, flips]) =>
+    Object.entries(added).map(
+      ([what, shape]): Case => ({
+        name: `${how}, ${what} added`,
+        inputs: [
+          floats(flips[0] ? [3, BATCH] : [BATCH, 3]),
+          floats(flips[1] ? [2, 3] : [3, 2]),
+          ...(shape ? [floats(shape)] : []),
+        ],
+        build: (b, [x, y, c]) => {
+          const product = o.matmul(b, ...turned(b, [x!, y!], flips));
+          return c ? o.add(b, c, product) : product;
+        },
+      }),
+    ),
+  ),
+  fused("a product used twice", (b, x, y, c) => {
+    const product = o.matmul(b, x, o.transposeLast(b, y));
+    return o.mul(b, o.add(b, product, c), product);
+  }),
+  fused("a product and itself", (b, x, y) => {
+    const product = o.matmul(b, x, o.transposeLast(b, y));
+    return o.add(b, product, product);
+  }),
+  fused("two products", (b, x, y, c) => {
+    const right = o.transposeLast(b, y);
+    return o.add(b, o.matmul(b, x, right), o.matmul(b, o.tanh(b, x), o.mul(b, right, o.sum(b, c))));
+  }),
+  fused("a sum of sums", (b, x, y, c) => {
+    const product = o.matmul(b, x, o.transposeLast(b, y));
+    return o.add(b, o.add(b, product, c), o.add(b, o.matmul(b, o.sin(b, x), o.transposeLast(b, y)), c));
+  }),
+  fused("a transposed product", (b, x, y, c) => o.add(b, o.transposeLast(b, o.matmul(b, y, o.transposeLast(b, x))), c)),
+  fused("a transposed summand", (b, x, y, c) => {
+    const product = o.matmul(b, y, o.transposeLast(b, x));
+    return o.add(b, product, o.transposeLast(b, o.broadcast(b, c, [BATCH, 2])));
+  }),
+  fused("a product with itself, transposed", (b, x) => o.matmul(b, x, o.transposeLast(b, x))),
+];
+
+/** A case on x [B, 3], y [2, 3] and c [2]. */
+function fused(name: string, build: (b: Builder, x: Node, y: Node, c: Node) => Node): Case {
+  return {
+    name,
+    inputs: [floats([BATCH, 3]), floats([2, 3]), floats([2])],
+    build: (b, [x, y, c]) => build(b, x!, y!, c!),
+  };
+}
