@@ -41,6 +41,11 @@ function step(number: number): TrainEvent {
 
 const state = { progress: { epoch: 1, learningRates: Float64Array.of(0.1) } } as unknown as RunState;
 
+test("a folder that cannot be made is one clear error", () => {
+  writeFileSync(join(root, "file"), "");
+  expect(() => RunDirectory.create(join(root, "file", "run", "one"))).toThrow(/no folder can be made at .*file.run/);
+});
+
 describe("metrics", () => {
   test("can be read while they grow, a line that is half written left out", () => {
     const directory = RunDirectory.create(path);

@@ -1,6 +1,16 @@
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { encodeSafetensors } from "../interop/index.ts";
 import type { StateDict } from "../nn/index.ts";
 import { DataError, OptionError } from "../util/errors.ts";
@@ -17,6 +27,17 @@ interface Saved {
   readonly state: RunState;
 }
 
+/** Node's own recursive mkdir never returns below folders such as /proc, so each level is made by itself. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    throw new OptionError(`no folder can be made at ${path}: ${(error as Error).message}`);
+  }
+}
+
 /**
  * The folder of a run: `metrics.jsonl`, which grows by one line for each event and can be read meanwhile; the
  * checkpoint, the weights and the report, each of which is there whole or not at all.
@@ -31,10 +52,10 @@ export class RunDirectory {
     this.#lines = lines;
   }
 
-  /** A new folder. @throws OptionError where there is something at the path already */
+  /** A new folder. @throws OptionError where there is something at the path already, or none can be made there */
   static create(path: string): RunDirectory {
     if (!isFree(path)) throw new OptionError(`${path} exists already and is not an empty folder`);
-    mkdirSync(path, { recursive: true });
+    makeFolder(path);
     return new RunDirectory(path, 0);
   }
 
