@@ -152,6 +152,8 @@ describe.each(engines)("entry and exit terms tell which groups have no effect, $
     const { entry, exit } = await summaryOf(item, engine);
     Object.keys(item.parameters).forEach((name, i) => {
       const [into, out] = [entry[i]!, exit[i]!];
+      // What enters is of the size of the numbers, near 1, or nothing at all: never a sum that has cancelled already.
+      if (into !== 0) expect(into, `${name}: ${into} enters`).toBeGreaterThan(1e-3);
       // A thousand roundings of what went in may come out where there is no effect: sums of a few dozen terms, twice
       // nested. Where there is one, far more does. (What enters at the loss itself has no entry.)
       const noise = 1000 * ROUNDING[engine.precision] * into;
