@@ -1,7 +1,6 @@
 import {
   appendFileSync,
   existsSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
