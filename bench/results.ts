@@ -35,34 +35,45 @@ export interface Verdict {
   readonly met: boolean;
 }
 
+/** The median times of each row, by its name: one for each round. */
+type Rounds = ReadonlyMap<string, readonly number[]>;
+
 /** Sums up all rows. */
 export function resultsOf(all: readonly Measured[]): Result[] {
-  const medians = new Map(all.map(({ row, measurements }) => [row.name, median(timesOf(measurements))]));
-  return all.map(({ row, measurements }) => resultOf(row, measurements, medians));
+  const rounds = new Map(
+    all.map(({ row, measurements }) => [row.name, measurements.map((each) => median(timesOf([each])))]),
+  );
+  return all.map(({ row, measurements }) => resultOf(row, measurements, rounds));
 }
 
 function timesOf(measurements: readonly Measurement[]): number[] {
   return measurements.flatMap(({ blocks }) => blocks.flatMap(({ times }) => times));
 }
 
-function resultOf(row: Row, measurements: readonly Measurement[], medians: ReadonlyMap<string, number>): Result {
+/** A row's time over another's, each round's against the same round's: the median of all. */
+function ratioOf(name: string, other: string, rounds: Rounds): number | undefined {
+  const [times, units] = [rounds.get(name)!, rounds.get(other)];
+  return units && median(times.map((time, round) => time / units[round]!));
+}
+
+function resultOf(row: Row, measurements: readonly Measurement[], rounds: Rounds): Result {
   const blocks = measurements.flatMap((each) => each.blocks);
-  const time = medians.get(row.name)!;
+  const time = median(timesOf(measurements));
   const { flops, forwardFlops, part } = measurements[0]!;
-  const unit = row.forward === undefined ? undefined : medians.get(row.forward);
+  const forwards = row.forward === undefined ? undefined : ratioOf(row.name, row.forward, rounds);
   const peaks = measurements.flatMap(({ residentPeak }) => residentPeak ?? []);
   const figures = {
     name: row.name,
     median: time,
     least: Math.min(...timesOf(measurements)),
     product: PRODUCT_FLOPS / median(blocks.map(productTime)) / 1e6,
-    ...(unit === undefined ? {} : { forwards: time / unit }),
+    ...(forwards === undefined ? {} : { forwards }),
     ...(flops === undefined ? {} : { speed: flops / time / 1e6, share: shareOf(blocks, flops) }),
     ...(flops === undefined || forwardFlops === undefined ? {} : { count: flops / forwardFlops }),
     ...(peaks.length === 0 ? {} : { peak: Math.max(...peaks) }),
     ...(part === undefined ? {} : { part }),
   };
-  return { ...figures, verdicts: row.bars.flatMap((bar) => verdict(bar, figures, medians)) };
+  return { ...figures, verdicts: row.bars.flatMap((bar) => verdict(bar, figures, rounds)) };
 }
 
 function productTime({ product: [before, after] }: Block): number {
@@ -73,12 +84,11 @@ function shareOf(blocks: readonly Block[], flops: number): number {
   return median(blocks.map((block) => (100 * flops * productTime(block)) / (median(block.times) * PRODUCT_FLOPS)));
 }
 
-function verdict(bar: Bar, figures: Omit<Result, "verdicts">, medians: ReadonlyMap<string, number>): Verdict[] {
+function verdict(bar: Bar, figures: Omit<Result, "verdicts">, rounds: Rounds): Verdict[] {
   if (bar.of === "share") return [{ text: `≥ ${bar.least} %`, met: figures.share! >= bar.least }];
   if (bar.of === "peak") return [{ text: `< ${bar.most / 1e6} MB`, met: figures.peak! < bar.most }];
-  const other = medians.get(bar.to);
-  if (other === undefined) return [];
-  const ratio = figures.median / other;
+  const ratio = ratioOf(figures.name, bar.to, rounds);
+  if (ratio === undefined) return [];
   const text = `${ratio.toFixed(2)} × ${bar.to}`;
   return [{ text: Number.isFinite(bar.most) ? `${text} (≤ ${bar.most})` : text, met: ratio <= bar.most }];
 }
