@@ -57,9 +57,9 @@ export type Lead = 0 | 1;
 /** Linear in its floating point inputs taken together. */
 export interface LinearOp<A> extends OpBase<A> {
   readonly kind: "linear";
-  /** The map applied to `tangent` in place of floating point input `index`, with zeros for the other such inputs. */
+  /** The map applied to `tangent` in place of input `index`, with zeros for the other floating point inputs. */
   push(builder: Builder, node: Node<A>, tangent: Node, index: number, lead: Lead): Node;
-  /** The cotangent of floating point input `index`, from that of the result: the transposed map. */
+  /** The cotangent of input `index`, a floating point one, from that of the result: the transposed map. */
   transpose(builder: Builder, node: Node<A>, cotangent: Node, index: number): Node;
   batchRule(node: Node<A>): BatchRule;
 }

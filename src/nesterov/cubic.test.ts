@@ -155,13 +155,6 @@ describe("nesterovLrs, on single problems", () => {
           nesterovLrs(asProblem({ H: [-size, size, size, 1], g: [1, size], D: [d, 1], dampingInt: 1 })),
         ).toHaveProperty("found");
   });
-
-  test("50 groups take under 10 ms, hard or not", () => {
-    const problems = KINDS.map((kind) => randomProblem({ kind, size: 50, seed: 5 }));
-    for (let warm = 0; warm < 5; warm++) for (const problem of problems) solved(problem);
-    const times = problems.map((problem) => Math.min(...[1, 2, 3, 4, 5].map(() => timed(() => solved(problem)))));
-    expect(Math.max(...times)).toBeLessThan(10);
-  });
 });
 
 interface PlainProblem {
@@ -250,10 +243,4 @@ function expectClose(actual: ArrayLike<number>, expected: ArrayLike<number>, tol
   const size = Math.max(...Array.from(expected, Math.abs));
   const error = Math.max(...Array.from(expected, (entry, s) => Math.abs(entry - actual[s]!)));
   expect(error).toBeLessThanOrEqual(tolerance * size);
-}
-
-function timed(run: () => void): number {
-  const start = performance.now();
-  run();
-  return performance.now() - start;
 }
