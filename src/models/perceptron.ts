@@ -1,6 +1,6 @@
 import { type Activation, activations, init, Linear, logSoftmax, Module, type Tensor } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
-import { checkWhole, refuseUnknown } from "../util/options.ts";
+import { checkBoolean, checkWhole, refuseUnknown } from "../util/options.ts";
 import { Random } from "../util/random.ts";
 
 /** How a perceptron is built. */
@@ -32,11 +32,17 @@ export class Perceptron extends Module {
     super();
     refuseUnknown("perceptron", options, OPTIONS);
     const { layers, activation = "tanh", classification = true, sigmaW = 1, sigmaB = 0, seed = 0 } = options;
-    if (layers.length < 2) throw new OptionError(`perceptron: layers needs at least two widths, found [${layers}]`);
+    if (!Array.isArray(layers) || layers.length < 2)
+      throw new OptionError(`perceptron: layers needs at least two widths, found [${layers}]`);
+    for (const width of layers) checkWhole("perceptron: a width in layers", width, 1);
     if (!Object.hasOwn(activations, activation))
       throw new OptionError(
         `perceptron: unknown activation "${activation}"; it is one of ${Object.keys(activations).join(", ")}`,
       );
+    checkBoolean("perceptron: classification", classification);
+    for (const [name, value] of Object.entries({ sigmaW, sigmaB }))
+      if (!(value >= 0 && Number.isFinite(value)))
+        throw new OptionError(`perceptron: ${name} must be a number of at least 0; found ${value}`);
     checkWhole("seed", seed);
     const random = new Random(seed);
     this.layers = layers.slice(1).map((outFeatures, i) => {

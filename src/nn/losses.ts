@@ -1,6 +1,7 @@
 import { formatShape, type InputAttrs } from "../graph/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
+import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { logSoftmax } from "./functional.ts";
 import { constant, currentTrace, type Tensor, where } from "./tensor.ts";
 
@@ -27,8 +28,7 @@ export function nll(output: Tensor, target: Tensor, options: NllOptions = {}): T
     throw new ShapeError(
       `nll: expected output [batch, classes, …] and whole-number targets [batch, …], found ${formatShape(output.shape)} and ${target.node.dtype}${formatShape(target.shape)}`,
     );
-  if (weight && weight.length !== classes)
-    throw new OptionError(`nll: weight has ${weight.length} entries for ${classes} classes`);
+  checkOptions(options, classes);
   requireLabels(target, classes, ignoreIndex);
   const ignored = ignoreIndex === undefined ? undefined : target.eq(ignoreIndex);
   const labels = (ignored ? where(ignored, 0, target) : target).unsqueeze(1);
@@ -37,6 +37,18 @@ export function nll(output: Tensor, target: Tensor, options: NllOptions = {}): T
   const weights = weight ? classWeights(weight, output).gather(1, labels).sum([1]) : 1;
   const used = ignored ? where(ignored, 0, weights) : (weights as Tensor);
   return picked.mul(used).sum().div(used.sum()).neg();
+}
+
+/** @throws OptionError */
+function checkOptions(options: NllOptions, classes: number): void {
+  refuseUnknown("nll", options, ["weight", "ignoreIndex"]);
+  const { weight, ignoreIndex } = options;
+  if (ignoreIndex !== undefined) checkWhole("nll: ignoreIndex", ignoreIndex);
+  if (!weight) return;
+  if (weight.length !== classes)
+    throw new OptionError(`nll: weight has ${weight.length} entries for ${classes} classes`);
+  const odd = weight.find((value) => !(value >= 0 && Number.isFinite(value)));
+  if (odd !== undefined) throw new OptionError(`nll: weights must be numbers of at least 0; found ${odd}`);
 }
 
 /** The weights of the classes, repeated to the output's shape. */
@@ -84,9 +96,13 @@ export function bce(output: Tensor, target: Tensor): Tensor {
   return target.mul(yes).add(target.neg().add(1).mul(no)).mean().neg();
 }
 
+/**
+ * log x, at least −100, where it is constant. The logarithm is taken of 1 there: at 0 its derivative is infinite, and times
+ * the zero of the choice that would be NaN. A negative x is no probability, and gives NaN.
+ */
 function clampedLog(x: Tensor): Tensor {
-  const log = x.log();
-  return where(log.gt(-100), log, -100);
+  const regular = x.abs().gt(Math.exp(-100));
+  return where(regular, where(regular, x, 1).log(), -100);
 }
 
 /** Binary cross-entropy of logits: the mean of log(1 + eˣ) − x y over all entries. */
