@@ -1,7 +1,7 @@
 import { BATCH, type Builder, type DType, formatShape, type Node, type Shape } from "../graph/index.ts";
 import { input } from "../ops/index.ts";
 import { DataError, NonFiniteError, ShapeError } from "../util/errors.ts";
-import { type Batch, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { type Batch, checkArray, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import type { Engine, EngineTensor } from "./engine.ts";
 import { DATA_INPUTS, type RangeCheck } from "./variable.ts";
 
@@ -20,9 +20,8 @@ export function specOf(batch: Batch | undefined): DataSpec {
 }
 
 function typeOf(name: string, array: NDArray): { shape: Shape; dtype: DType } {
+  checkArray(`batch ${name}`, array);
   if (array.shape.length === 0) throw new ShapeError(`batch ${name}: expected an axis of samples, found a scalar`);
-  if (sizeOf(array.shape) !== array.data.length)
-    throw new ShapeError(`batch ${name}: shape [${array.shape}] does not fit its ${array.data.length} entries`);
   return { shape: [BATCH, ...array.shape.slice(1)], dtype: isFloat(array) ? "float" : "int" };
 }
 

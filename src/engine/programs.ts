@@ -37,7 +37,11 @@ export class Programs {
     const [oldest] = this.#programs;
     if (oldest && this.#programs.size > this.#limit) {
       this.#programs.delete(oldest[0]);
-      await (await oldest[1]).session.dispose();
+      // One that failed to compile has nothing to release, and its own caller was told.
+      await oldest[1].then(
+        ({ session }) => session.dispose(),
+        () => undefined,
+      );
     }
     return program;
   }
@@ -59,9 +63,12 @@ export class Programs {
 const SHARED_LIMIT = 32;
 const shared = new WeakMap<Engine, Programs>();
 
-/** The program for a graph on an engine, for calls that own no programs: equal graphs share one. */
-export function sharedProgram<T>(engine: Engine, source: Source<T>): Promise<Program<T>> {
+/**
+ * The program for a graph on an engine, for calls that own no programs: equal graphs share one.
+ * @param key tells apart plans that equal graphs may have.
+ */
+export function sharedProgram<T>(engine: Engine, source: Source<T>, key = ""): Promise<Program<T>> {
   const programs = shared.get(engine) ?? new Programs(engine, SHARED_LIMIT);
   shared.set(engine, programs);
-  return programs.get(printGraph(source.graph), () => source);
+  return programs.get(key + printGraph(source.graph), () => source);
 }

@@ -1,7 +1,6 @@
 import type { Builder, Node } from "../graph/index.ts";
 import { input } from "../ops/index.ts";
-import { ShapeError } from "../util/errors.ts";
-import type { FloatData, NDArray } from "../util/ndarray.ts";
+import { checkFloats, checkShaped, type FloatData, type NDArray } from "../util/ndarray.ts";
 import type { Engine, EngineTensor } from "./engine.ts";
 
 /**
@@ -13,11 +12,14 @@ export class Variable {
   /** Whether training may change it; a partition holds exactly the trainable ones. */
   trainable = true;
   #host: NDArray<FloatData> | undefined;
+  /** How often it was given a value: a move that was overtaken by one must not undo it. */
+  #version = 0;
   #place: { readonly engine: Engine; readonly tensor: EngineTensor } | undefined;
-
   #arriving: { readonly engine: Engine; readonly tensor: Promise<EngineTensor> } | undefined;
 
+  /** @throws ShapeError, DataError */
   constructor(value: NDArray<FloatData>) {
+    checkFloats("parameter", value);
     this.shape = value.shape;
     this.#host = value;
   }
@@ -32,16 +34,23 @@ export class Variable {
 
   async #moveTo(engine: Engine): Promise<EngineTensor> {
     try {
-      const tensor = await engine.upload(await this.read());
-      this.set(engine, tensor);
-      return tensor;
+      for (;;) {
+        const version = this.#version;
+        const tensor = await engine.upload(await this.read());
+        if (version === this.#version) {
+          this.set(engine, tensor);
+          return tensor;
+        }
+        engine.release(tensor);
+      }
     } finally {
-      this.#arriving = undefined;
+      if (this.#arriving?.engine === engine) this.#arriving = undefined;
     }
   }
 
   /** Gives the variable a new value, which it owns from now on; the old one is released. */
   set(engine: Engine, tensor: EngineTensor): void {
+    this.#version++;
     const old = this.#place;
     this.#place = { engine, tensor };
     this.#host = undefined;
@@ -55,10 +64,10 @@ export class Variable {
     return (await engine.read(tensor)) as NDArray<FloatData>;
   }
 
-  /** Gives the variable a value from the host, copied. @throws ShapeError */
+  /** Gives the variable a value from the host, copied. @throws ShapeError, DataError */
   write(value: NDArray<FloatData>): void {
-    if (value.shape.length !== this.shape.length || value.shape.some((length, i) => length !== this.shape[i]))
-      throw new ShapeError(`expected shape [${this.shape.join(", ")}], found [${value.shape.join(", ")}]`);
+    checkShaped("value", value, this.shape);
+    this.#version++;
     const old = this.#place;
     this.#host = { shape: this.shape, data: value.data.slice() };
     this.#place = undefined;
@@ -66,18 +75,23 @@ export class Variable {
   }
 }
 
-/** Variables as inputs of a graph, under their own names. */
-export function variableInputs(b: Builder, variables: ReadonlyMap<string, Variable>): Map<Variable, Node> {
-  return new Map([...variables].map(([name, variable]) => [variable, input(b, name, variable.shape)]));
+/** The input that holds a variable, named apart from all other inputs: a parameter may be called `x` or `rates`. */
+function variableInput(name: string): string {
+  return `p:${name}`;
 }
 
-/** Every variable's tensor on an engine, by the variable's name. */
+/** Variables as inputs of a graph. */
+export function variableInputs(b: Builder, variables: ReadonlyMap<string, Variable>): Map<Variable, Node> {
+  return new Map([...variables].map(([name, variable]) => [variable, input(b, variableInput(name), variable.shape)]));
+}
+
+/** Every variable's tensor on an engine, by the name of its input. */
 export async function variableTensors(
   engine: Engine,
   variables: ReadonlyMap<string, Variable>,
 ): Promise<Record<string, EngineTensor>> {
   const tensors: Record<string, EngineTensor> = {};
-  for (const [name, variable] of variables) tensors[name] = await variable.on(engine);
+  for (const [name, variable] of variables) tensors[variableInput(name)] = await variable.on(engine);
   return tensors;
 }
 
@@ -95,6 +109,8 @@ export const DATA_INPUTS = ["x", "y"] as const;
 export interface Objective {
   /** All variables by name, in PyTorch's order. */
   readonly variables: ReadonlyMap<string, Variable>;
+  /** What else a trace depends on, now: which parts of the model are in training mode. */
+  mode?(): string;
   /**
    * Writes the loss into a graph.
    * @param variables the input that stands for each variable.

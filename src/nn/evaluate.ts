@@ -68,7 +68,7 @@ async function evaluateBatch(
   batch: Batch,
 ): Promise<{ loss: number; correct: number | undefined }> {
   const { source, variables } = evaluationSource(model, loss, batch);
-  const { session, plan } = await sharedProgram(engine, source);
+  const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
   checkBatch(batch, plan);
   const own = { ...(await uploadBatch(engine, batch)), [BATCH_SIZE]: await uploadScalar(engine, samplesOf(batch)) };
   const outputs = await session.run({ ...(await variableTensors(engine, variables)), ...own }, Object.values(own));

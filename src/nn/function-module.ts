@@ -16,7 +16,7 @@ class FunctionModule<N extends string> extends Module {
     this.#f = f;
   }
 
-  override namedParameters(): [string, Parameter][] {
+  override fields(): [string, unknown][] {
     return Object.entries<Parameter>(this.#parameters);
   }
 

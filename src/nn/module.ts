@@ -1,7 +1,7 @@
 import { type Engine, Variable } from "../engine/index.ts";
 import type { Node } from "../graph/index.ts";
-import { GraphError, ShapeError, StateError } from "../util/errors.ts";
-import type { FloatData, NDArray } from "../util/ndarray.ts";
+import { GraphError, StateError } from "../util/errors.ts";
+import { checkShaped, type FloatData, type NDArray } from "../util/ndarray.ts";
 import { predict } from "./predict.ts";
 import { currentTrace, Tensor } from "./tensor.ts";
 
@@ -49,10 +49,24 @@ export abstract class Module {
   /** The output for given inputs. It runs while the model is traced, so it may branch on shapes but not on values. */
   abstract forward(...inputs: Tensor[]): Tensor;
 
+  /** What is searched for parameters and parts, by name: the module's own fields. */
+  fields(): [string, unknown][] {
+    return Object.entries(this);
+  }
+
+  /** This module and all its parts, each once. */
+  modules(): Module[] {
+    const found = new Set<Module>();
+    for (const [, value] of visit(this)) if (value instanceof Module) found.add(value);
+    return [...found];
+  }
+
   /** All parameters with their names, a module's own ones before those of its parts; one that occurs twice is named once. */
   namedParameters(): [string, Parameter][] {
-    const seen = new Set<Parameter>();
-    return [...parametersIn(this, "")].filter(([, parameter]) => !seen.has(parameter) && seen.add(parameter));
+    const found = new Map<Parameter, string>();
+    for (const [name, value] of visit(this))
+      if (value instanceof Parameter && !found.has(value)) found.set(value, name);
+    return [...found].map(([parameter, name]) => [name, parameter]);
   }
 
   parameters(): Parameter[] {
@@ -61,8 +75,7 @@ export abstract class Module {
 
   /** Sets training mode for this module and all its parts. */
   train(mode: boolean = true): this {
-    this.training = mode;
-    for (const [, child] of fieldsOf(this)) if (child instanceof Module) child.train(mode);
+    for (const module of this.modules()) module.training = mode;
     return this;
   }
 
@@ -80,7 +93,7 @@ export abstract class Module {
 
   /**
    * Sets all parameters, from arrays in PyTorch's layout.
-   * @throws StateError where a name is missing or unknown, ShapeError where a shape differs; then nothing changes.
+   * @throws StateError where a name is missing or unknown, ShapeError where a shape differs, DataError where an array is none; then nothing changes.
    */
   loadStateDict(state: StateDict): void {
     const own = new Map(this.namedParameters());
@@ -90,10 +103,7 @@ export abstract class Module {
     for (const [name, { shape }] of own) {
       const found = state[name];
       if (!found) throw new StateError(`state: parameter ${name} is missing`);
-      if (found.shape.join() !== shape.join())
-        throw new ShapeError(
-          `state: parameter ${name}: expected shape [${shape.join(", ")}], found [${found.shape.join(", ")}]`,
-        );
+      checkShaped(`state: parameter ${name}`, found, shape);
     }
     for (const [name, { variable }] of own) variable.write(state[name]!);
   }
@@ -108,19 +118,20 @@ export abstract class Module {
   }
 }
 
-/** The fields of a module that hold parameters or modules; those in arrays are named by their index. */
-function* fieldsOf(module: Module): Generator<[string, Parameter | Module]> {
-  for (const [name, value] of Object.entries(module)) {
-    const items = Array.isArray(value)
-      ? value.map((item, i) => [`${name}.${i}`, item] as const)
-      : [[name, value] as const];
-    for (const [itemName, item] of items)
-      if (item instanceof Parameter || item instanceof Module) yield [itemName, item];
-  }
-}
-
-function* parametersIn(module: Module, prefix: string): Generator<[string, Parameter]> {
-  const fields = [...fieldsOf(module)];
-  for (const [name, field] of fields) if (field instanceof Parameter) yield [prefix + name, field];
-  for (const [name, field] of fields) if (field instanceof Module) yield* parametersIn(field, `${prefix}${name}.`);
+/**
+ * A module, its own parameters, and then in the same way each part, with names joined by dots. An array is a part that
+ * names what it holds by index (`ModuleList`, `ParameterList`); a part that was met before is not entered again.
+ */
+function* visit(
+  part: Module | readonly unknown[],
+  path: readonly string[] = [],
+  seen: Set<unknown> = new Set(),
+): Generator<[string, Parameter | Module]> {
+  if (seen.has(part)) return;
+  seen.add(part);
+  if (part instanceof Module) yield [path.join("."), part];
+  const fields = part instanceof Module ? part.fields() : Object.entries(part);
+  for (const [name, field] of fields) if (field instanceof Parameter) yield [[...path, name].join("."), field];
+  for (const [name, field] of fields)
+    if (field instanceof Module || Array.isArray(field)) yield* visit(field, [...path, name], seen);
 }

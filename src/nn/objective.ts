@@ -3,7 +3,7 @@ import type { Builder, Node } from "../graph/index.ts";
 import { countOf, formatShape } from "../graph/index.ts";
 import { GraphError } from "../util/errors.ts";
 import type { Loss } from "./losses.ts";
-import { type Traceable, traceTwice, variablesOf } from "./predict.ts";
+import { checkTensor, type Traceable, traceTwice, variablesOf } from "./predict.ts";
 import { Tensor, tracing } from "./tensor.ts";
 
 /** A loss of the batch alone, with the model inside it: (x, target) → scalar. */
@@ -14,12 +14,15 @@ export type FullLoss = (x: Tensor, target: Tensor) => Tensor;
  * Without a batch, the model's `forward()` takes no input and the loss gets the output alone.
  */
 export function objective(model: Traceable, loss: Loss): Objective {
+  const modules = model.modules();
   return {
     variables: variablesOf(model),
+    mode: () => modules.map(({ training }) => Number(training)).join(""),
     trace: (b, variables, [x, y]) => {
       let node: Node | undefined;
       const traced = traceScalar(b, variables, () => {
-        const output = x ? model.forward(new Tensor(x)) : model.forward();
+        const output: unknown = x ? model.forward(new Tensor(x)) : model.forward();
+        checkTensor("forward", output);
         node = output.node;
         return loss(output, y ? new Tensor(y) : output);
       });
@@ -46,7 +49,11 @@ function traceScalar(
   run: () => Tensor,
 ): { loss: Node; checks: readonly RangeCheck[] } {
   const trace = { builder, variables, checks: [] as RangeCheck[] };
-  const loss = traceTwice(trace, run);
+  const loss = traceTwice(trace, () => {
+    const value: unknown = run();
+    checkTensor("the loss", value);
+    return value;
+  });
   const { factor, power } = countOf(loss.shape);
   if (factor !== 1 || power !== 0 || loss.dtype !== "float")
     throw new GraphError(`the loss must be one real number, found ${loss.dtype}${formatShape(loss.shape)}`);

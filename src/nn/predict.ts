@@ -4,20 +4,24 @@ import {
   type Engine,
   type Program,
   sharedProgram,
+  uploadScalar,
   type Variable,
   variableInputs,
   variableTensors,
 } from "../engine/index.ts";
-import { BATCH, GraphBuilder, graphOf, isBatch, type Node } from "../graph/index.ts";
-import { batchSize as batchSizeInput, input } from "../ops/index.ts";
+import { BATCH, formatShape, GraphBuilder, graphOf, isBatch, type Node, sameDim } from "../graph/index.ts";
+import { BATCH_SIZE, input } from "../ops/index.ts";
 import { GraphError, ShapeError } from "../util/errors.ts";
-import { isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { checkArray, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { Tensor, type Trace, tracing } from "./tensor.ts";
 
 /** What is needed of a model to trace it. */
 export interface Traceable {
+  readonly training: boolean;
   forward(...inputs: Tensor[]): Tensor;
+  /** The model and its parts. */
+  modules(): readonly { readonly training: boolean }[];
   namedParameters(): [string, { readonly variable: Variable }][];
 }
 
@@ -26,14 +30,16 @@ export function variablesOf(model: Traceable): Map<string, Variable> {
   return new Map(model.namedParameters().map(([name, { variable }]) => [name, variable]));
 }
 
-/** Runs a forward twice and makes sure that both times it recorded the same program. @throws GraphError */
-export function traceTwice(trace: Trace, forward: () => Tensor): Node {
-  const run = (on: Trace): Node => {
-    const output: unknown = tracing(on, forward);
-    if (!(output instanceof Tensor))
-      throw new GraphError("forward must return a tensor, and return it at once (not a promise)");
-    return tracing(on, () => output.node);
-  };
+/** Asserts that what a user's function gave is a tensor. @throws GraphError */
+export function checkTensor(what: string, value: unknown): asserts value is Tensor {
+  if (value instanceof Tensor) return;
+  const found = value instanceof Promise ? "a promise" : value === null ? "null" : typeof value;
+  throw new GraphError(`${what} must return a tensor, and return it at once; it returned ${found}`);
+}
+
+/** Runs a model's code twice and makes sure that both times it recorded the same program. @throws GraphError */
+export function traceTwice(trace: Trace, code: () => Tensor): Node {
+  const run = (on: Trace): Node => tracing(on, () => code().node);
   const first = run(trace);
   if (run({ ...trace, checks: [] }) !== first)
     throw new GraphError(
@@ -53,6 +59,7 @@ export async function predict(
   checkWhole("batchSize", batchSize, 1);
   const [samples] = x.shape;
   if (!samples) throw new ShapeError(`predict: expected an axis of samples, found shape [${x.shape}]`);
+  checkArray("predict x", x);
   if (isFloat(x)) checkFinite("predict x", x);
   const variables = variablesOf(model);
   const program = await forwardProgram(engine, model, variables, x);
@@ -71,12 +78,16 @@ function forwardProgram(
   const builder = new GraphBuilder();
   const trace = { builder, variables: variableInputs(builder, variables), checks: [] };
   const data = input(builder, "x", [BATCH, ...x.shape.slice(1)], isFloat(x) ? "float" : "int");
-  const output = traceTwice(trace, () => model.forward(new Tensor(data)));
-  const [axis] = output.shape;
-  if (axis === undefined || !isBatch(axis))
-    throw new GraphError("predict: the model's output has no axis of samples in front");
-  // The size of the batch is an input of any mean over it.
-  batchSizeInput(builder);
+  const output = traceTwice(trace, () => {
+    const value: unknown = model.forward(new Tensor(data));
+    checkTensor("forward", value);
+    return value;
+  });
+  const [axis, ...rest] = output.shape;
+  if (axis === undefined || !sameDim(axis, BATCH) || rest.some(isBatch))
+    throw new GraphError(
+      `predict: the model's output must have the axis of samples in front, and there only; found ${formatShape(output.shape)}`,
+    );
   return sharedProgram(engine, { graph: graphOf({ output }), plan: null });
 }
 
@@ -92,7 +103,7 @@ async function runPart(
   const part = { shape: [end - start, ...x.shape.slice(1)], data: x.data.subarray(start * step, end * step) };
   const own = {
     x: await engine.upload(part),
-    batchSize: await engine.upload({ shape: [], data: Float64Array.of(end - start) }),
+    [BATCH_SIZE]: await uploadScalar(engine, end - start),
   };
   const { output } = await program.session.run(
     { ...(await variableTensors(engine, variables)), ...own },

@@ -110,7 +110,7 @@ export class Stepper {
     this.engine.release(...Object.values(directions), ...Object.values(state));
   }
 
-  /** Every variable's tensor, by name. */
+  /** Every variable's tensor, by the name of its input. */
   variables(): Promise<Record<string, EngineTensor>> {
     return variableTensors(this.engine, this.parts.objective.variables);
   }

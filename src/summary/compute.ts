@@ -21,7 +21,7 @@ import { GraphBuilder, graphOf, type Node } from "../graph/index.ts";
 import { type Loss, type Module, objective } from "../nn/index.ts";
 import { BATCH_SIZE, constant } from "../ops/index.ts";
 import { DataError, NonFiniteError, OptionError, ShapeError } from "../util/errors.ts";
-import { type Batch, type Batches, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { type Batch, type Batches, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { canonical, type NamedGroup, nameGroups, type Partition } from "./partition.ts";
 import { directionInput, runSummary, type Summary, summarySource, totalsSource } from "./summary.ts";
@@ -70,26 +70,30 @@ export async function valueAndGrad(
   refuseUnknown("valueAndGrad", options, ["engine", "signal"]);
   const { engine = await defaultEngine() } = options;
   const target = objective(model, loss);
-  const { session, plan } = await sharedProgram(engine, gradientSource(target, batch));
+  const source = gradientSource(target, batch);
+  const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
   if (batch) checkBatch(batch, plan);
   const own = await batchTensors(engine, batch);
   const outputs = await session.run(
     { ...(await variableTensors(engine, target.variables)), ...own },
     Object.values(own),
   );
+  const read = async (name: string) => (await engine.read(outputs[name]!)) as NDArray<FloatData>;
+  const [value] = (await read(LOSS)).data;
   const gradient: Record<string, NDArray<FloatData>> = {};
-  for (const [name, tensor] of Object.entries(outputs))
-    gradient[name] = (await engine.read(tensor)) as NDArray<FloatData>;
+  for (const [name, { trainable }] of target.variables) if (trainable) gradient[name] = await read(slope(name));
   engine.release(...Object.values(outputs));
-  const { loss: value, ...rest } = renamed(gradient);
-  if (!Number.isFinite(value!.data[0])) throw new NonFiniteError(`the loss is ${value!.data[0]}`);
-  for (const [name, array] of Object.entries(rest)) checkFinite(`gradient of ${name}`, { shape: [], data: array.data });
-  return { loss: value!.data[0]!, gradient: rest };
+  if (!Number.isFinite(value)) throw new NonFiniteError(`the loss is ${value}`);
+  for (const [name, { data }] of Object.entries(gradient)) checkFinite(`gradient of ${name}`, { shape: [], data });
+  return { loss: value!, gradient };
 }
 
-/** Outputs are named apart from the loss, which a parameter could be called too. */
-function renamed(outputs: Record<string, NDArray<FloatData>>): Record<string, NDArray<FloatData>> {
-  return Object.fromEntries(Object.entries(outputs).map(([name, array]) => [name.replace(/^d:/, ""), array]));
+/** What programs and sums call the loss. */
+const LOSS = "loss";
+
+/** What they call the derivative in a parameter, which may itself be called "loss". */
+function slope(name: string): string {
+  return `d:${name}`;
 }
 
 function gradientSource(target: Objective, batch: Batch | undefined): Source<readonly RangeCheck[]> {
@@ -102,8 +106,8 @@ function gradientSource(target: Objective, batch: Batch | undefined): Source<rea
     loss,
     trainable.map(([, variable]) => variables.get(variable)!),
   );
-  const named = trainable.map(([name, { shape }], i) => [`d:${name}`, slopes[i] ?? zeros(b, shape)] as const);
-  return { graph: graphOf(new Map<string, Node>([["loss", loss], ...named])), plan: checks };
+  const named = trainable.map(([name, { shape }], i) => [slope(name), slopes[i] ?? zeros(b, shape)] as const);
+  return { graph: graphOf(new Map<string, Node>([[LOSS, loss], ...named])), plan: checks };
 }
 
 function zeros(b: GraphBuilder, shape: readonly number[]): Node {
@@ -140,7 +144,7 @@ async function hgAlong(
   const target = objective(model, loss);
   const groups = nameGroups(partition, target.variables);
   checkDirection(direction, target, groups);
-  const program = await sharedProgram(engine, summarySource(target, groups, batch));
+  const program = await sharedProgram(engine, summarySource(target, groups, batch), JSON.stringify(groups));
   if (microbatch !== undefined && !program.plan.split.splits)
     throw new OptionError(`microbatch: this loss cannot be split, since ${program.plan.split.reason}`);
   const totalsGraph = totalsSource(program.plan);
@@ -163,10 +167,7 @@ function checkDirection(direction: Direction, target: Objective, groups: readonl
     const found = direction[name];
     const { shape } = target.variables.get(name)!;
     if (!found) throw new ShapeError(`direction: ${name} is missing`);
-    if (found.shape.join() !== shape.join())
-      throw new ShapeError(
-        `direction: ${name}: expected shape [${shape.join(", ")}], found [${found.shape.join(", ")}]`,
-      );
+    checkShaped(`direction: ${name}`, found, shape);
     checkFinite(`direction of ${name}`, { shape: [], data: found.data });
   }
 }
@@ -198,15 +199,14 @@ export async function fullbatchGradient(
   for await (const batch of batches) {
     signal?.throwIfAborted();
     const { loss: value, gradient } = await valueAndGrad(model, loss, batch, { engine });
-    const arrays = Object.fromEntries(Object.entries(gradient).map(([name, { data }]) => [name, data]));
+    const arrays = Object.fromEntries(Object.entries(gradient).map(([name, { data }]) => [slope(name), data]));
     mean.add(samplesOf(batch), { ...arrays, [LOSS]: [value] });
   }
-  const { [LOSS]: value, ...sums } = mean.result();
-  const shapes = objective(model, loss).variables;
-  const gradient = Object.fromEntries(
-    Object.entries(sums).map(([name, data]) => [name, { shape: shapes.get(name)!.shape, data }]),
-  );
-  return { loss: value![0]!, gradient };
+  const sums = mean.result();
+  const gradient: Record<string, NDArray<FloatData>> = {};
+  for (const [name, { shape, trainable }] of objective(model, loss).variables)
+    if (trainable) gradient[name] = { shape, data: sums[slope(name)]! };
+  return { loss: sums[LOSS]![0]!, gradient };
 }
 
 /**
@@ -233,8 +233,6 @@ export async function computeHgFullbatch(
   const { [LOSS]: loss_, g, H, order3 } = mean.result();
   return { loss: loss_![0]!, g: g!, H: H!, order3: order3!, noEffect: noEffect! };
 }
-
-const LOSS = " loss";
 
 /** The mean of arrays by name, weighted by numbers of samples, in float64. */
 class WeightedMean {
