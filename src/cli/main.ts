@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 import { GrnewtError, OptionError } from "../util/errors.ts";
-import { reportCommand } from "./report-command.ts";
 import { Terminal } from "./terminal.ts";
-import { helpWidth, trainCommand } from "./train-command.ts";
+import { trainCommand } from "./train-command.ts";
 import { VERSION } from "./versions.ts";
 
 const HELP = `usage: grnewt <command> [options]
@@ -21,7 +20,10 @@ options:
 async function main(args: readonly string[], terminal: Terminal): Promise<number> {
   const [command, ...rest] = args;
   if (command === "train") return await trainCommand(rest, terminal);
-  if (command === "report") return await reportCommand(rest, terminal, helpWidth(terminal));
+  if (command === "report") {
+    const { reportCommand } = await import("./report-command.ts");
+    return await reportCommand(rest, terminal);
+  }
   if (command === "--version") terminal.print(VERSION);
   else if (command === "--help" || command === "-h") terminal.print(HELP.trimEnd());
   else
@@ -40,6 +42,17 @@ function complain(error: unknown, terminal: Terminal): number {
   return error instanceof OptionError ? 2 : 1;
 }
 
+/** Who reads the output is gone, as `head` is after some lines: asks this process to stop, once, as SIGTERM does. */
+function stopOnClosedOutput(): void {
+  let asked = false;
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    if (!asked) process.kill(process.pid, "SIGTERM");
+    asked = true;
+  });
+}
+
+stopOnClosedOutput();
 const terminal = new Terminal();
 try {
   process.exitCode = await main(process.argv.slice(2), terminal);

@@ -91,8 +91,8 @@ export function parseOptions<Table extends OptionTable>(table: Table, args: read
 }
 
 /** "a", "a or b", "a, b or c". */
-export function listed(words: readonly string[]): string {
-  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+export function listed(words: readonly string[], conjunction: string = "or"): string {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} ${conjunction} ${words.at(-1)}`;
 }
 
 /** The lines of a help text that describe options, aligned, no wider than `width`. */
@@ -122,7 +122,7 @@ function suggestion(name: string, known: readonly string[]): string {
   const near = known
     .map((each) => ({ each, distance: editDistance(name, each) }))
     .sort((a, b) => a.distance - b.distance);
-  return near[0] && near[0].distance <= 2 ? `; did you mean --${near[0].each}?` : "";
+  return near[0] && near[0].distance <= Math.min(2, name.length / 2) ? `; did you mean --${near[0].each}?` : "";
 }
 
 /** Letters to add, drop or change to make one word of the other (Levenshtein). */

@@ -4,7 +4,7 @@ import { renderReport } from "../report/index.ts";
 import { RunDirectory } from "../train/file-store.ts";
 import { OptionError } from "../util/errors.ts";
 import { describeOptions, flag, type OptionTable, parseOptions } from "./options.ts";
-import type { Terminal } from "./terminal.ts";
+import { helpWidth, type Terminal } from "./terminal.ts";
 
 const REPORT_OPTIONS = { help: { help: "show this text", read: flag } } satisfies OptionTable;
 
@@ -20,10 +20,10 @@ ${describeOptions(REPORT_OPTIONS, width)}
 }
 
 /** `grnewt report`. @returns the exit status */
-export async function reportCommand(args: readonly string[], terminal: Terminal, width: number): Promise<number> {
+export async function reportCommand(args: readonly string[], terminal: Terminal): Promise<number> {
   const { options, positionals } = parseOptions(REPORT_OPTIONS, args);
   if (options.help) {
-    terminal.print(reportHelp(width).trimEnd());
+    terminal.print(reportHelp(helpWidth(terminal)).trimEnd());
     return 0;
   }
   const [path, ...more] = positionals;

@@ -39,6 +39,11 @@ export class Terminal {
   }
 }
 
+/** The width that help texts are set in. */
+export function helpWidth(terminal: Terminal): number {
+  return Math.max(60, Math.min(terminal.width, 110));
+}
+
 function coloured(stream: NodeJS.WriteStream): boolean {
   return stream.isTTY === true && !process.env.NO_COLOR && stream.hasColors();
 }

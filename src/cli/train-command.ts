@@ -1,16 +1,6 @@
-import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
-import { formatPercent, formatSeconds, renderReport } from "../report/index.ts";
-import { isFree, RunDirectory, readMetrics } from "../train/file-store.ts";
-import { type EpochEvent, type RunState, type TrainEvent, train } from "../train/index.ts";
-import { OptionError } from "../util/errors.ts";
-import { Display } from "./display.ts";
 import { describeOptions } from "./options.ts";
-import { openSession, type Session } from "./session.ts";
-import { StopRequests } from "./signals.ts";
-import type { Terminal } from "./terminal.ts";
-import { TRAIN_OPTIONS, type TrainRequest, type TrainSettings, trainRequest } from "./train-options.ts";
-import { versions } from "./versions.ts";
+import { helpWidth, type Terminal } from "./terminal.ts";
+import { TRAIN_OPTIONS, trainRequest } from "./train-options.ts";
 
 /** The help text of `grnewt train`. */
 export function trainHelp(width: number): string {
@@ -37,127 +27,7 @@ export async function trainCommand(args: readonly string[], terminal: Terminal):
     terminal.print(trainHelp(helpWidth(terminal)).trimEnd());
     return 0;
   }
-  const plan = request.kind === "resume" ? resumed(request) : fresh(request);
-  const session = await openSession(plan.settings, plan.given);
-  try {
-    return await run(session, plan, terminal);
-  } finally {
-    await session.dispose();
-  }
-}
-
-/** The width that help texts are set in. */
-export function helpWidth(terminal: Terminal): number {
-  return Math.max(60, Math.min(terminal.width, 110));
-}
-
-/** A run that is about to begin or to go on. */
-interface Plan {
-  readonly settings: TrainSettings;
-  readonly given: ReadonlySet<string>;
-  /** Makes or opens the folder: only once all else is known to be right. */
-  readonly open: () => Promise<{ readonly directory: RunDirectory; readonly resume?: RunState }>;
-}
-
-function fresh({ settings, given, out }: Extract<TrainRequest, { kind: "new" }>): Plan {
-  const path = out ?? freeName(join("runs", `${timestamp(new Date())}-${settings.optimizer}`));
-  if (!isFree(path)) throw new OptionError(`--out ${path} exists already and is not an empty folder`);
-  return { settings, given, open: async () => ({ directory: RunDirectory.create(path) }) };
-}
-
-function resumed({ directory: path, epochs }: Extract<TrainRequest, { kind: "resume" }>): Plan {
-  const start = readMetrics(path).find((event) => event.type === "start");
-  if (!start) throw new OptionError(`--resume ${path}: that run had not begun`);
-  const directory = RunDirectory.open(path);
-  const done = directory.checkpoint().progress.epoch;
-  const names = Object.keys(TRAIN_OPTIONS);
-  const saved = Object.fromEntries(Object.entries(start.config).filter(([name]) => names.includes(name)));
-  const settings = { ...(saved as unknown as TrainSettings), ...(epochs !== undefined && { epochs }) };
-  if (done >= settings.epochs)
-    throw new OptionError(`--resume ${path}: its ${done} epochs are done; give a greater --epochs to go on`);
-  return { settings, given: new Set(), open: async () => ({ directory, resume: await directory.rewind() }) };
-}
-
-async function run({ options }: Session, plan: Plan, terminal: Terminal): Promise<number> {
-  const display = new Display(terminal);
-  const stop = new StopRequests(
-    () => display.note("stopping after this step … (Ctrl-C again to quit at once)"),
-    () => display.stop(),
-  );
-  try {
-    const { directory, resume } = await plan.open();
-    const record = new Record(directory, display);
-    try {
-      await train({
-        ...options,
-        ...(resume && { resume }),
-        signal: stop.signal,
-        on: (event) => record.take(event),
-        checkpoint: (state) => record.checkpoint(state),
-      });
-    } finally {
-      display.stop();
-      await record.writeReport();
-      directory.close();
-    }
-    await directory.saveWeights(await options.model.stateDict());
-    conclude(record, terminal, stop.status !== undefined);
-    return stop.status ?? 0;
-  } finally {
-    stop.release();
-  }
-}
-
-/** Passes what happens on to the terminal and into the run's folder. */
-class Record {
-  readonly directory: RunDirectory;
-  readonly #display: Display;
-  last: EpochEvent | undefined;
-  seconds = 0;
-
-  constructor(directory: RunDirectory, display: Display) {
-    this.directory = directory;
-    this.#display = display;
-  }
-
-  take(event: TrainEvent): void {
-    this.directory.append(event.type === "start" ? { ...event, versions: versions() } : event);
-    this.#display.show(event);
-    if (event.type === "epoch") this.last = event;
-    if (event.type === "end") this.seconds = event.seconds;
-  }
-
-  async checkpoint(state: RunState): Promise<void> {
-    await this.directory.saveCheckpoint(state);
-    await this.writeReport();
-  }
-
-  async writeReport(): Promise<void> {
-    await this.directory.write("report.html", renderReport(this.directory.metrics()));
-  }
-}
-
-function conclude({ directory, last, seconds }: Record, terminal: Terminal, stopped: boolean): void {
-  const accuracy = last?.testAccuracy === undefined ? "" : `: test accuracy ${formatPercent(last.testAccuracy)}`;
-  const how = stopped ? terminal.paint("yellow", "stopped") : terminal.paint("green", "done");
-  terminal.print(`${how} after ${formatSeconds(seconds)} of training${accuracy}`);
-  terminal.print(`  run     ${directory.path}`);
-  terminal.print(`  report  ${pathToFileURL(resolve(directory.path, "report.html"))}`);
-  if (!stopped) return;
-  const command = process.env.npm_lifecycle_event === "start" ? "npm start --" : "grnewt train";
-  terminal.print(`  resume  ${command} --resume ${directory.path}`);
-}
-
-/** "2026-01-31-235959", in local time. */
-function timestamp(date: Date): string {
-  const two = (part: number): string => String(part).padStart(2, "0");
-  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
-  return `${day}-${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
-}
-
-function freeName(path: string): string {
-  for (let i = 1; ; i++) {
-    const name = i === 1 ? path : `${path}-${i}`;
-    if (isFree(name)) return name;
-  }
+  // Loaded only now: help and refusals should not wait for ONNX Runtime.
+  const { run } = await import("./run.ts");
+  return await run(request, terminal);
 }

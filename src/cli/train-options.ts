@@ -114,7 +114,7 @@ function refuseIgnored(optimizer: TrainSettings["optimizer"], given: readonly st
   const ignored = NEWTON_ONLY.filter((name) => given.includes(name)).map((name) => `--${name}`);
   if (ignored.length > 0)
     throw new OptionError(
-      `${listed(ignored).replace(/ or /, " and ")} would be ignored by ${optimizer}; only newton has it`,
+      `${listed(ignored, "and")} would be ignored by ${optimizer}; only newton has ${ignored.length > 1 ? "them" : "it"}`,
     );
 }
 

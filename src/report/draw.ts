@@ -5,6 +5,8 @@ import type { Theme } from "./theme.ts";
 
 const SVG = "http://www.w3.org/2000/svg";
 const FONT = 'system-ui, -apple-system, "Segoe UI", sans-serif';
+/** To the left and right of figures that share a file, together. */
+const PADDING = 16;
 const LABEL_HEIGHT = 15;
 const LABEL_OFFSET = 12;
 
@@ -127,9 +129,9 @@ function set(element: Element, attributes: Readonly<Record<string, string>>): vo
 /** Puts figures side by side into one SVG file on the theme's paper. */
 export function sideBySide(figures: readonly string[], { paper, ink }: Theme): string {
   const sizes = figures.map(sizeOf);
-  const width = sizes.reduce((sum, size) => sum + size.width, 0);
+  const width = sizes.reduce((sum, size) => sum + size.width, PADDING);
   const height = Math.max(...sizes.map((size) => size.height));
-  let x = 0;
+  let x = PADDING / 2;
   const placed = figures.map((figure, i) => {
     const at = x;
     x += sizes[i]!.width;

@@ -2,7 +2,7 @@ import * as Plot from "@observablehq/plot";
 import { axes, draw, type EndLabel, endLabels, formatTick, heading, labelMargin, type Size } from "./draw.ts";
 import { type GroupLabel, KIND_TITLES, labelGroups } from "./groups.ts";
 import { logTicks, type RateScale, rateScale } from "./scale.ts";
-import { batchLosses, type Point, rateSeries, smoothed, thinned } from "./series.ts";
+import { batchLosses, type Point, rateSeries, smoothed, smoothedRates, thinned } from "./series.ts";
 import type { Theme } from "./theme.ts";
 import type { RunView } from "./view.ts";
 
@@ -96,19 +96,22 @@ export function rateFigures(view: RunView, theme: Theme): string[] {
   const layers = [...new Set(labels.map(({ layer }) => layer))];
   const kinds = [...new Set(labels.map(({ kind }) => kind))];
   const split = kinds.length > 1 && layers.length > 1;
+  const scale = rateScale(values);
   const lines = labels.map((label, i): RateLine => {
     const colour = split ? theme.series(layers.indexOf(label.layer), layers.length) : theme.series(i, labels.length);
-    return { ...label, text: short(split ? label.layer : label.name), colour, points: series[i]! };
+    const trend = smoothedRates(series[i]!, scale.type === "log");
+    return { ...label, text: short(split ? label.layer : label.name), colour, points: series[i]!, trend };
   });
   const panels = split ? kinds.map((kind) => lines.filter((line) => line.kind === kind)) : [lines];
-  const scale = rateScale(values);
   return panels.map((panel, i) => ratePanel(view, theme, scale, panel, split ? KIND_TITLES[kinds[i]!] : undefined));
 }
 
 interface RateLine extends GroupLabel {
   readonly text: string;
   readonly colour: string;
+  /** As applied. */
   readonly points: readonly Point[];
+  readonly trend: readonly Point[];
 }
 
 function ratePanel(
@@ -119,8 +122,8 @@ function ratePanel(
   kind: string | undefined,
 ): string {
   const title = kind ? `Learning rates of ${kind}` : "Learning rates";
-  const labels = lines.flatMap(({ text, colour, points }): EndLabel[] => {
-    const last = points.findLast(({ y }) => y !== null);
+  const labels = lines.flatMap(({ text, colour, points, trend }): EndLabel[] => {
+    const last = [...points, ...trend].findLast(({ y }) => y !== null);
     return last ? [{ text, colour, x: last.x, y: onScale(scale, last.y!) }] : [];
   });
   const { type, domain, constant, zeroBelow } = scale;
@@ -148,23 +151,27 @@ function ratePanel(
 }
 
 /** The line of a group, and where its rate is 0 and the axis logarithmic, ticks in the strip below. */
-function rateMarks({ points, colour, name }: RateLine, scale: RateScale, row: number, rows: number): Plot.Markish[] {
-  const drawn = points.map(({ x, y }) => ({ x, y: y !== null && (scale.type !== "log" || y > 0) ? y : Number.NaN }));
-  const line = Plot.line(drawn, {
-    x: "x",
-    y: "y",
-    stroke: colour,
-    strokeWidth: 1.6,
-    strokeOpacity: 0.95,
-    curve: "step-after",
-    title: () => name,
-  });
-  if (scale.zeroBelow === undefined) return [line];
+function rateMarks(line: RateLine, scale: RateScale, row: number, rows: number): Plot.Markish[] {
+  const { points, trend, colour, name } = line;
+  const drawn = points.map(({ x, y }) => ({ x, y: y !== null && (scale.type !== "log" || y > 0) ? y : null }));
+  const common = { x: "x", y: (point: Point) => point.y ?? Number.NaN, stroke: colour, title: () => name };
+  const marks = [
+    Plot.line(drawn, { ...common, strokeOpacity: 0.3, strokeWidth: 1, curve: "step-after" }),
+    Plot.line(trend, { ...common, strokeWidth: 2, curve: trend.length > 2 ? "monotone-x" : "linear" }),
+  ];
+  if (scale.zeroBelow === undefined) return marks;
   const [low, high] = [scale.domain[0], scale.zeroBelow];
   const edge = (at: number): number => low * (high / low) ** (0.1 + (0.8 * at) / rows);
   const spans = points.flatMap(({ x, y }, i) => (y === 0 ? [{ from: x, to: points[i + 1]?.x ?? x }] : []));
-  const strip = { x1: "from", x2: "to", y1: () => edge(rows - row - 1), y2: () => edge(rows - row), fill: colour };
-  return [line, Plot.rect(spans, strip)];
+  const strip = {
+    x1: "from",
+    x2: "to",
+    y1: () => edge(rows - row - 1),
+    y2: () => edge(rows - row),
+    fill: colour,
+    shapeRendering: "crispEdges",
+  };
+  return [...marks, Plot.rect(spans, strip)];
 }
 
 function zeroStrip({ domain, zeroBelow }: RateScale, theme: Theme): Plot.Markish[] {

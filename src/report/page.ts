@@ -108,7 +108,8 @@ function figures(view: RunView): string {
   return `<section class="figures" aria-label="Figures">
 ${row(results)}
 ${row(rates)}
-</section>`;
+</section>
+<p class="legend">Faint lines show what each step met and used, bold lines their moving mean.</p>`;
 }
 
 function epochTable({ epochs }: RunView): string {

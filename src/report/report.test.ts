@@ -169,7 +169,7 @@ describe("a report", () => {
 
 test("the figure of the learning rates stands alone, on white", () => {
   const svg = renderRates(run({}))!;
-  expect(svg).toMatch(/^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="0 0 1000 /);
+  expect(svg).toMatch(/^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="0 0 1016 /);
   expect(svg).toContain('fill="#ffffff"');
   expect(svg).not.toContain("var(--");
   expect(renderRates(run({}).slice(0, 1))).toBeUndefined();

@@ -9,21 +9,45 @@ export interface Point {
 
 /** A figure's raw lines are thinned to about this many points: more cannot be seen. */
 const MOST_POINTS = 1500;
+/** Learning rates with fewer points than this are not smoothed. */
+const FEW_POINTS = 60;
 
 /** The loss of each step's batch. */
 export function batchLosses({ steps, stepsPerEpoch }: RunView): Point[] {
   return steps.map(({ step, loss }) => ({ x: (step + 1) / stepsPerEpoch, y: loss }));
 }
 
-/** The mean over a window around each point, a fortieth of the line wide. */
+/** The mean over a window around each point, a fortieth of the line wide. Points without a number do not count. */
 export function smoothed(points: readonly Point[]): Point[] {
-  const finite = points.filter(({ y }) => y !== null) as { x: number; y: number }[];
-  const half = Math.min(100, Math.round(finite.length / 80));
-  const sums = [0];
-  for (const { y } of finite) sums.push(sums.at(-1)! + y);
-  return finite.map(({ x }, i) => {
-    const [from, to] = [Math.max(0, i - half), Math.min(finite.length, i + half + 1)];
-    return { x, y: (sums[to]! - sums[from]!) / (to - from) };
+  return movingMean(
+    points.filter(({ y }) => y !== null),
+    1 / 40,
+  );
+}
+
+/**
+ * The same for learning rates, over a wider window, with a gap where most of it holds no number. Short lines stay as
+ * they are.
+ * @param logarithmic whether to take the geometric mean of the positive ones, as befits a logarithmic axis.
+ */
+export function smoothedRates(points: readonly Point[], logarithmic: boolean): Point[] {
+  const share = points.length < FEW_POINTS ? 0 : 1 / 15;
+  if (!logarithmic) return movingMean(points, share);
+  const logs = points.map(({ x, y }) => ({ x, y: y !== null && y > 0 ? Math.log(y) : null }));
+  return movingMean(logs, share).map(({ x, y }) => ({ x, y: y === null ? null : Math.exp(y) }));
+}
+
+function movingMean(points: readonly Point[], share: number): Point[] {
+  const half = Math.min(100, Math.round((share * points.length) / 2));
+  const [sums, counts] = [[0], [0]];
+  for (const { y } of points) {
+    sums.push(sums.at(-1)! + (y ?? 0));
+    counts.push(counts.at(-1)! + Number(y !== null));
+  }
+  return points.map(({ x }, i) => {
+    const [from, to] = [Math.max(0, i - half), Math.min(points.length, i + half + 1)];
+    const count = counts[to]! - counts[from]!;
+    return { x, y: 2 * count < to - from ? null : (sums[to]! - sums[from]!) / count };
   });
 }
 

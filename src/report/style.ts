@@ -39,6 +39,7 @@ h2 { font-size: 1rem; margin: 0 0 0.75rem; font-weight: 650; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 16px; margin-top: 16px; }
 .figures .card { margin: 0; padding: 14px 12px 8px; }
 .figures svg { display: block; width: 100%; height: auto; }
+.legend { color: var(--muted); font-size: 0.8125rem; margin: 8px 4px 0; }
 .empty { color: var(--muted); padding: 48px 0; text-align: center; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9375rem; }

@@ -1,0 +1,170 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { decodeSafetensors } from "../../src/interop/index.ts";
+import { readMetrics } from "../../src/train/file-store.ts";
+import type { StepEvent, TrainEvent } from "../../src/train/index.ts";
+
+const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+const TINY = ["--limit", "240", "--batch-size", "20", "--summary-batch-size", "100", "--threads", "1"];
+
+vi.setConfig({ testTimeout: 120_000 });
+
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "grnewt-"));
+});
+
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+interface Outcome {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the command in the test's own folder. */
+function grnewt(
+  args: readonly string[],
+  watch: (child: ChildProcess, stdout: string) => void = () => {},
+): Promise<Outcome> {
+  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), MAIN, ...args], { cwd: directory });
+  let [stdout, stderr] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+    watch(child, stdout);
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (status, signal) => resolve({ status, signal, stdout, stderr }));
+  });
+}
+
+const run = (name: string): string => join(directory, name);
+
+/** What a run's steps did, without the time that they took. */
+function steps(events: readonly TrainEvent[]): unknown[] {
+  return events
+    .filter((event): event is StepEvent => event.type === "step")
+    .map(({ step, loss, learningRates }) => ({ step, loss, learningRates }));
+}
+
+describe("what cannot be run", () => {
+  test.each([
+    [["train", "--lr", "0.1"], /^grnewt: --lr would be ignored by newton/],
+    [["train", "--limit", "70000"], /^grnewt: --limit 70000 is more than the 60000 training samples there are/],
+    [["train", "--limit", "50", "--batch-size", "51"], /^grnewt: --batch-size 51 is more than the 50 training samples/],
+    [["frobnicate"], /^grnewt: expected a command, train or report; found "frobnicate"/],
+  ])("%j is refused in one line, and nothing is written", async (args, message) => {
+    const { status, stdout, stderr } = await grnewt(args);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(message);
+    expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+    expect(stdout).toBe("");
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  test("a run that is not there", async () => {
+    const { status, stderr } = await grnewt(["train", "--resume", "nowhere"]);
+    expect(status).toBe(1);
+    expect(stderr).toBe("grnewt: nowhere is not the folder of a run: it has no metrics.jsonl\n");
+  });
+});
+
+test("help and version are there", async () => {
+  const [all, train, report, version] = await Promise.all(
+    [["--help"], ["train", "--help"], ["report", "-h"], ["--version"]].map((args) => grnewt(args)),
+  );
+  for (const { status, stderr } of [all!, train!, report!, version!]) expect([status, stderr]).toEqual([0, ""]);
+  expect(all!.stdout).toContain("usage: grnewt <command>");
+  expect(train!.stdout).toContain("--summary-batch-size N");
+  expect(report!.stdout).toContain("usage: grnewt report DIR");
+  expect(version!.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
+
+test("a run ends by itself and leaves its metrics, weights and report", async () => {
+  const { status, stdout, stderr } = await grnewt(["train", "--epochs", "2", ...TINY]);
+  expect([status, stderr.includes("Error")]).toEqual([0, false]);
+  const [name] = readdirSync(run("runs"));
+  expect(name).toMatch(/^\d{4}-\d\d-\d\d-\d{6}-newton$/);
+  const path = run(`runs/${name}`);
+  expect(readdirSync(path).sort()).toEqual([
+    "checkpoint.safetensors",
+    "metrics.jsonl",
+    "report.html",
+    "weights.safetensors",
+  ]);
+  const events = readMetrics(path);
+  expect(events[0]).toMatchObject({ type: "start", samples: 240, versions: { node: process.versions.node } });
+  expect(events.at(-1)).toMatchObject({ type: "end", how: "done", epochs: 2, steps: 24 });
+  const { tensors } = decodeSafetensors(readFileSync(join(path, "weights.safetensors")));
+  expect(tensors["layers.3.weight"]!.shape).toEqual([10, 100]);
+  for (const text of ["epoch 1/2   50 %", "learning rates  weights  biases", "layers.3", "report  file://"])
+    expect(stdout).toContain(text);
+  expect(stdout.includes("\u001b")).toBe(false);
+  rmSync(join(path, "report.html"));
+  expect((await grnewt(["report", `runs/${name}`])).status).toBe(0);
+  expect(readFileSync(join(path, "report.html"), "utf8")).toContain("NewtonSummary on MNIST");
+  const again = await grnewt(["train", "--out", `runs/${name}`]);
+  expect([again.status, again.stderr]).toEqual([
+    2,
+    `grnewt: --out runs/${name} exists already and is not an empty folder\n`,
+  ]);
+});
+
+test("a run stops, with all it has, when nobody reads its output any more", async () => {
+  const closing = (child: ChildProcess): void => void child.stdout!.destroy();
+  const { status, stderr } = await grnewt(["train", "--epochs", "50", "--out", "one", ...TINY], closing);
+  expect(status).toBe(143);
+  expect(stderr).not.toContain("EPIPE");
+  expect(readMetrics(run("one")).at(-1)).toMatchObject({ type: "end", how: "aborted" });
+});
+
+test.each(["adam", "sgd"])("%s runs too", async (optimizer) => {
+  const args = ["--limit", "200", "--epochs", "1", "--optimizer", optimizer, "--lr", "0.01", "--out", "one"];
+  expect((await grnewt(["train", ...args])).status).toBe(0);
+  expect(readMetrics(run("one")).find(({ type }) => type === "epoch")).toMatchObject({
+    learningRates: expect.arrayContaining([0.01]),
+  });
+});
+
+test("Ctrl-C stops a run after its step, and resuming it gives the run that was never stopped", async () => {
+  // With a summary before each step the run lasts long enough to be stopped.
+  const args = ["train", "--epochs", "2", "--period", "1", ...TINY];
+  let asked = false;
+  const stopped = await grnewt([...args, "--out", "stopped"], (child, stdout) => {
+    if (asked || !stdout.includes("20 %")) return;
+    asked = true;
+    // npm passes a Ctrl-C on to its child, which so hears it twice.
+    child.kill("SIGINT");
+    setTimeout(() => child.kill("SIGINT"), 30);
+  });
+  expect([stopped.status, stopped.signal]).toEqual([130, null]);
+  expect(stopped.stdout).toContain("resume  grnewt train --resume stopped");
+  const first = readMetrics(run("stopped"));
+  expect(first.at(-1)).toMatchObject({ type: "end", how: "aborted" });
+  expect(steps(first).length).toBeLessThan(24);
+  for (const name of ["weights.safetensors", "report.html"]) expect(existsSync(join(run("stopped"), name))).toBe(true);
+
+  const [whole, resumed] = await Promise.all([
+    grnewt([...args, "--out", "whole"]),
+    grnewt(["train", "--resume", "stopped"]),
+  ]);
+  expect([whole.status, resumed.status]).toEqual([0, 0]);
+  expect(steps(readMetrics(run("stopped")))).toEqual(steps(readMetrics(run("whole"))));
+  const weights = (name: string): Buffer => readFileSync(join(run(name), "weights.safetensors"));
+  expect(weights("stopped").equals(weights("whole"))).toBe(true);
+  const again = await grnewt(["train", "--resume", "stopped"]);
+  expect([again.status, again.stderr]).toEqual([
+    2,
+    "grnewt: --resume stopped: its 2 epochs are done; give a greater --epochs to go on\n",
+  ]);
+});
