@@ -143,9 +143,11 @@ function rateTable(rates: EpochEvent["learningRates"], groups: RunFacts["groups"
   const labels = labelGroups(groups);
   const grid = gridOf(labels);
   const cell = (group: number): Cell => ({ text: group < 0 ? "" : formatNumber(rates[group]) });
-  if (!grid) {
+  const equal = rates.every((rate) => rate === rates[0]);
+  if (!grid || equal) {
     const head = ["learning rates", ""].map((text) => heading(text, terminal));
-    return new TextTable([head, ...labels.map(({ name }, i) => [{ text: name }, cell(i)])]);
+    const names = equal && labels.length > 1 ? ["all groups"] : labels.map(({ name }) => name);
+    return new TextTable([head, ...names.map((text, i) => [{ text }, cell(i)])]);
   }
   const head = ["learning rates", ...grid.kinds.map((kind) => KIND_TITLES[kind])].map((text) =>
     heading(text, terminal),

@@ -107,7 +107,8 @@ export function describeOptions(table: OptionTable, width: number): string {
     .join("\n");
 }
 
-function wrapped(line: string, width: number): string[] {
+/** A text in lines no wider than `width`. */
+export function wrapped(line: string, width: number): string[] {
   const lines = [""];
   for (const word of line.split(" ")) {
     const last = lines.at(-1)!;

@@ -1,14 +1,17 @@
-import { describeOptions } from "./options.ts";
+import { describeOptions, wrapped } from "./options.ts";
 import { helpWidth, type Terminal } from "./terminal.ts";
 import { TRAIN_OPTIONS, trainRequest } from "./train-options.ts";
+
+const ABOUT =
+  "Trains the paper's perceptron (784-1024-200-100-10, tanh) on MNIST, by default with NewtonSummary, which finds a " +
+  "learning rate for each group of parameters by itself. Metrics, weights, a checkpoint and a report are kept in a " +
+  "folder. Ctrl-C stops after the step under way; the run can then be resumed.";
 
 /** The help text of `grnewt train`. */
 export function trainHelp(width: number): string {
   return `usage: grnewt train [options]
 
-Trains the paper's perceptron (784-1024-200-100-10, tanh) on MNIST, by default with NewtonSummary, which finds a
-learning rate for each group of parameters by itself. Metrics, weights, a checkpoint and a report are kept in a
-folder. Ctrl-C stops after the step under way; the run can then be resumed.
+${wrapped(ABOUT, width).join("\n")}
 
 options:
 ${describeOptions(TRAIN_OPTIONS, width)}

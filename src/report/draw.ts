@@ -112,7 +112,7 @@ export function axes(
 /** A tick of a logarithmic axis: plain where that is short, else a power of ten. */
 export function formatTick(value: number): string {
   const size = Math.abs(value);
-  if (value === 0 || (size >= 1e-3 && size < 1e4)) return String(Number(value.toPrecision(6))).replace("-", "−");
+  if (value === 0 || (size >= 1e-4 && size < 1e4)) return String(Number(value.toPrecision(6))).replace("-", "−");
   const power = Math.floor(Math.log10(size) + 1e-9);
   const digits = Number((size / 10 ** power).toPrecision(3));
   return `${value < 0 ? "−" : ""}${digits === 1 ? "" : `${digits}·`}10${superscript(power)}`;

@@ -2,7 +2,7 @@ import * as Plot from "@observablehq/plot";
 import { axes, draw, type EndLabel, endLabels, formatTick, heading, labelMargin, type Size } from "./draw.ts";
 import { type GroupLabel, KIND_TITLES, labelGroups } from "./groups.ts";
 import { logTicks, type RateScale, rateScale } from "./scale.ts";
-import { batchLosses, type Point, rateSeries, smoothed, smoothedRates, thinned } from "./series.ts";
+import { batchLosses, coincide, type Point, rateSeries, smoothed, smoothedRates, thinned } from "./series.ts";
 import type { Theme } from "./theme.ts";
 import type { RunView } from "./view.ts";
 
@@ -89,10 +89,12 @@ export function accuracyFigure(view: RunView, theme: Theme): string | undefined 
 
 /** The learning rates over time, one line for each group: a panel for the weights and one for the biases, or one for all. */
 export function rateFigures(view: RunView, theme: Theme): string[] {
-  const series = rateSeries(view);
+  const all = rateSeries(view);
+  const one = all.length > 1 && coincide(all);
+  const series = one ? all.slice(0, 1) : all;
   const values = series.flatMap((points) => points.flatMap(({ y }) => (y === null ? [] : [y])));
   if (values.length === 0) return [];
-  const labels = labelGroups(view.groups);
+  const labels = labelGroups(one ? [{ name: "all groups", members: [] }] : view.groups);
   const layers = [...new Set(labels.map(({ layer }) => layer))];
   const kinds = [...new Set(labels.map(({ kind }) => kind))];
   const split = kinds.length > 1 && layers.length > 1;

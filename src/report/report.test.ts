@@ -125,6 +125,12 @@ describe("a report", () => {
     for (const svg of svgs) expect(svg.outerHTML).not.toMatch(/NaN|undefined|Infinity/);
   });
 
+  test("has one line for rates that somebody has set", () => {
+    const { labels } = parsed(renderReport(run({ rate: () => 0.1 })));
+    expect(labels).toHaveLength(3);
+    expect(labels[2]).toEqual(expect.arrayContaining(["Learning rates", "all groups"]));
+  });
+
   test("stays small however long the run", () => {
     expect(renderReport(run({ epochs: 1, steps: 9000 })).length).toBeLessThan(600_000);
   });

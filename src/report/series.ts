@@ -80,3 +80,8 @@ export function rateSeries({ steps, groups, stepsPerEpoch }: RunView): Point[][]
     return last ? [...points, { x: (last.step + 1) / stepsPerEpoch, y: last.learningRates[group] ?? null }] : points;
   });
 }
+
+/** Whether all lines are one and the same, as learning rates are that somebody has set. */
+export function coincide(lines: readonly (readonly Point[])[]): boolean {
+  return lines.every((points) => points.every(({ y }, i) => y === lines[0]![i]!.y));
+}
