@@ -2,7 +2,7 @@ import { BATCH, type Builder, type DType, formatShape, type Node, type Shape } f
 import { input } from "../ops/index.ts";
 import { DataError, NonFiniteError, ShapeError } from "../util/errors.ts";
 import { type Batch, checkArray, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
-import type { Engine, EngineTensor } from "./engine.ts";
+import type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
 import { DATA_INPUTS, type RangeCheck } from "./variable.ts";
 
 /** What a graph must know of a batch: shapes without the number of samples, and dtypes. */
@@ -86,6 +86,22 @@ export async function uploadBatch(engine: Engine, batch: Batch | undefined): Pro
   const tensors: Record<string, EngineTensor> = {};
   for (const name of DATA_INPUTS) tensors[name] = await engine.upload(batch[name]);
   return tensors;
+}
+
+/** Runs a session on tensors that stay and on tensors made for this run, which are freed, also where it fails. */
+export async function runOnce(
+  engine: Engine,
+  session: Session,
+  kept: Tensors,
+  own: Tensors,
+): Promise<Record<string, EngineTensor>> {
+  const donated = Object.values(own);
+  try {
+    return await session.run({ ...kept, ...own }, donated);
+  } catch (error) {
+    engine.release(...donated);
+    throw error;
+  }
 }
 
 /** Uploads a number as a scalar input. */

@@ -4,6 +4,7 @@ export {
   checkFinite,
   type DataSpec,
   dataInputs,
+  runOnce,
   samplesOf,
   sliceBatch,
   specOf,

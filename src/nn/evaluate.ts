@@ -4,6 +4,7 @@ import {
   defaultEngine,
   type Engine,
   type RangeCheck,
+  runOnce,
   type Source,
   samplesOf,
   sharedProgram,
@@ -71,7 +72,7 @@ async function evaluateBatch(
   const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
   checkBatch(batch, plan);
   const own = { ...(await uploadBatch(engine, batch)), [BATCH_SIZE]: await uploadScalar(engine, samplesOf(batch)) };
-  const outputs = await session.run({ ...(await variableTensors(engine, variables)), ...own }, Object.values(own));
+  const outputs = await runOnce(engine, session, await variableTensors(engine, variables), own);
   const read = async (name: string): Promise<number | undefined> =>
     outputs[name] && Number((await engine.read(outputs[name])).data[0]);
   const result = { loss: (await read("loss"))!, correct: await read("correct") };

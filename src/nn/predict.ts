@@ -3,6 +3,7 @@ import {
   defaultEngine,
   type Engine,
   type Program,
+  runOnce,
   sharedProgram,
   uploadScalar,
   type Variable,
@@ -105,10 +106,7 @@ async function runPart(
     x: await engine.upload(part),
     [BATCH_SIZE]: await uploadScalar(engine, end - start),
   };
-  const { output } = await program.session.run(
-    { ...(await variableTensors(engine, variables)), ...own },
-    Object.values(own),
-  );
+  const { output } = await runOnce(engine, program.session, await variableTensors(engine, variables), own);
   const value = await engine.read(output!);
   engine.release(output!);
   return value;

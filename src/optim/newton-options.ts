@@ -147,6 +147,12 @@ export function newtonSettings(options: NewtonSummaryOptions): NewtonSettings {
     checkBoolean(name, value);
     return value;
   };
+  const [removeNegative, maintainTrueLrs] = [flag("removeNegative", true), flag("maintainTrueLrs", false)];
+  if (maintainTrueLrs && !removeNegative)
+    throw new OptionError("maintainTrueLrs would be ignored with removeNegative false");
+  const { hgLoader } = options;
+  if (hgLoader !== undefined && typeof hgLoader?.draw !== "function")
+    throw new OptionError("hgLoader must have a method draw(), as loaders have");
   const { regularization, momOrder3 } = regularizationOf(options);
   return {
     updater: updaterOf(options),
@@ -156,8 +162,8 @@ export function newtonSettings(options: NewtonSummaryOptions): NewtonSettings {
     movavg,
     momOrder3,
     solve: { regularization, diagonal: flag("diagonal", false) },
-    removeNegative: flag("removeNegative", true),
-    maintainTrueLrs: flag("maintainTrueLrs", false),
+    removeNegative,
+    maintainTrueLrs,
     normalizeDirs: flag("normalizeDirs", false),
     notFound,
     microbatch,
@@ -165,9 +171,17 @@ export function newtonSettings(options: NewtonSummaryOptions): NewtonSettings {
 }
 
 /** Checks what all optimisers share. @throws OptionError */
-export function checkCommon({ clipGradNorm, onNonFinite = "throw" }: CommonOptions): void {
+export function checkCommon({ clipGradNorm, onNonFinite = "throw", onStep, log }: CommonOptions): void {
   if (clipGradNorm !== undefined) checkPositive("clipGradNorm", clipGradNorm);
   checkOneOf("onNonFinite", onNonFinite, ["throw", "skip"]);
+  for (const [name, value] of Object.entries({ onStep, log }))
+    if (value !== undefined && typeof value !== "function") throw new OptionError(`${name} must be a function`);
+}
+
+/** @throws OptionError */
+export function checkUpdater(updater: Updater): void {
+  if (typeof updater?.update !== "function")
+    throw new OptionError("updater must be one, such as new SGDUpdater() or new AdamUpdater()");
 }
 
 function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOptions): {
@@ -193,7 +207,9 @@ function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOpt
 }
 
 function updaterOf({ updater, momentum, momentumDamp }: NewtonSummaryOptions): Updater {
-  if (!updater) return new SGDUpdater({ momentum: momentum ?? 0.9, dampening: momentumDamp ?? momentum ?? 0.9 });
+  if (updater === undefined)
+    return new SGDUpdater({ momentum: momentum ?? 0.9, dampening: momentumDamp ?? momentum ?? 0.9 });
+  checkUpdater(updater);
   for (const [name, value] of Object.entries({ momentum, momentumDamp }))
     if (value !== undefined) throw new OptionError(`${name} would be ignored beside updater: give it to the updater`);
   return updater;
@@ -204,7 +220,8 @@ export function checkPositive(name: string, value: number): void {
 }
 
 function checkShare(name: string, value: number): void {
-  if (!(value >= 0 && value < 1)) throw new OptionError(`${name} must be at least 0 and below 1; found ${value}`);
+  if (!(Number.isFinite(value) && value >= 0 && value < 1))
+    throw new OptionError(`${name} must be at least 0 and below 1; found ${value}`);
 }
 
 function checkOneOf(name: string, value: string, known: readonly string[]): void {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { CountingEngine } from "../../test/support/counting-engine.ts";
 import { CenteredModel, classifier, labelLoss, labelled } from "../../test/support/models.ts";
 import { Dataset } from "../datasets/index.ts";
 import { type Engine, ReferenceEngine } from "../engine/index.ts";
@@ -205,7 +206,7 @@ describe("stepping", () => {
       expect(loss).toBeNaN();
     }
     expect(await b.stateDict()).toEqual(await a.stateDict());
-    await expect(onGradient.step({ gradient: {} })).rejects.toThrow(/gradient: layers.0.weight: expected shape/);
+    await expect(onGradient.step({ gradient: {} })).rejects.toThrow("gradient: layers.0.weight is missing");
   });
 
   test("a gradient given without a loader for summaries is refused", async () => {
@@ -480,30 +481,3 @@ describe("resources", () => {
     expect(engine.tensors).toBe(4);
   });
 });
-
-/** The oracle, counting the tensors that were made and not released. */
-class CountingEngine extends ReferenceEngine {
-  tensors = 0;
-
-  override upload(...args: Parameters<ReferenceEngine["upload"]>) {
-    this.tensors++;
-    return super.upload(...args);
-  }
-
-  override release(...tensors: Parameters<ReferenceEngine["release"]>): void {
-    this.tensors -= tensors.length;
-    super.release(...tensors);
-  }
-
-  override async compile(...args: Parameters<ReferenceEngine["compile"]>) {
-    const session = await super.compile(...args);
-    return {
-      ...session,
-      run: async (...inputs: Parameters<typeof session.run>) => {
-        const outputs = await session.run(...inputs);
-        this.tensors += Object.keys(outputs).length;
-        return outputs;
-      },
-    };
-  }
-}

@@ -9,13 +9,13 @@ import {
   summarySource,
   totalsSource,
 } from "../summary/index.ts";
-import { DisposedError, NonFiniteError, OptionError } from "../util/errors.ts";
+import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { Queue } from "../util/queue.ts";
 import { checkPositive, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { firstRates, nextRates, type RateState } from "./rate-state.ts";
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
-import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
+import { checkIdentity, checkProgress, type Identity, identityOf } from "./saved-state.ts";
 import { type Proposal, type StepInput, Stepper, type StepperState } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 
@@ -136,27 +136,34 @@ export class NewtonSummary implements TrainingOptimizer {
 
   /** A copy of the whole state but for the parameters, which are the model's `stateDict()`. */
   state(): Promise<NewtonSummaryState> {
-    return this.#queue.run(async () => ({
-      ...this.#identity(),
-      step: this.#step,
-      damping: this.#damping,
-      rates: structuredClone(this.#rates),
-      stepper: await this.#stepper.state(),
-      hgLoader: structuredClone(this.#options.hgLoader?.state),
-    }));
+    return this.#queue.run(async () => {
+      this.#assertAlive();
+      return {
+        ...this.#identity(),
+        step: this.#step,
+        damping: this.#damping,
+        rates: structuredClone(this.#rates),
+        stepper: await this.#stepper.state(),
+        hgLoader: structuredClone(this.#options.hgLoader?.state),
+      };
+    });
   }
 
   /**
    * Continues from a saved state; together with the parameters of that time the run goes on exactly as it did.
-   * @throws StateError where the state is of another model, partition, updater or version; then nothing changed.
+   * @throws StateError where the state is of another model, partition, updater, loader or version; then nothing changed.
    */
   restore(saved: unknown): Promise<void> {
     return this.#queue.run(async () => {
       this.#assertAlive();
       checkIdentity(this.#identity(), saved);
       const { step, damping, rates, stepper, hgLoader } = saved as NewtonSummaryState;
-      await this.#stepper.restore(stepper);
-      if (this.#options.hgLoader && hgLoader !== undefined) this.#options.hgLoader.state = hgLoader;
+      checkProgress({ step, damping, rates }, this.groups.length);
+      const undo = this.#placeLoader(hgLoader);
+      await this.#stepper.restore(stepper).catch((error: unknown) => {
+        undo();
+        throw error;
+      });
       this.#step = step;
       this.#damping = damping;
       this.#rates = structuredClone(rates);
@@ -173,6 +180,21 @@ export class NewtonSummary implements TrainingOptimizer {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  /** Takes the loader to a saved place; what is returned takes it back. @throws StateError, and then it stays */
+  #placeLoader(saved: unknown): () => void {
+    const { hgLoader } = this.#options;
+    const at = structuredClone(hgLoader?.state);
+    if ((saved === undefined) !== (at === undefined))
+      throw new StateError(
+        `state: it was saved ${saved === undefined ? "without" : "with"} the place of an hgLoader, this optimiser has ${at === undefined ? "none" : "one"}`,
+      );
+    if (!hgLoader || at === undefined) return () => undefined;
+    hgLoader.state = structuredClone(saved);
+    return () => {
+      hgLoader.state = at;
+    };
   }
 
   #assertAlive(): void {
@@ -206,7 +228,8 @@ export class NewtonSummary implements TrainingOptimizer {
   }
 
   async #advance(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
-    if (this.#step % this.#settings.periodHg === 0) return await this.#summaryStep(input, signal);
+    const due = this.#step % this.#settings.periodHg === 0 || !this.#rates.smoothed;
+    if (due) return await this.#summaryStep(input, signal);
     const learningRates = this.learningRates;
     const loss = await this.#stepper.step(input, learningRates);
     return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
@@ -214,13 +237,21 @@ export class NewtonSummary implements TrainingOptimizer {
 
   async #summaryStep(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
     const proposal = await this.#stepper.propose(input);
+    const { rates, record } = await this.#drawAndSummarize(proposal, input, signal);
+    const learningRates = this.#applied(rates);
+    const loss = await this.#stepper.apply(proposal, learningRates);
+    this.#rates = rates;
+    this.#report(record, proposal.norms);
+    return { step: this.#step, loss: loss ?? Number.NaN, learningRates, update: record };
+  }
+
+  async #drawAndSummarize(
+    proposal: Proposal,
+    input: StepInput,
+    signal: AbortSignal | undefined,
+  ): Promise<{ rates: RateState; record: UpdateRecord }> {
     try {
-      const { rates, record } = await this.#nextRates(proposal, await this.#draw(input), signal);
-      const learningRates = this.#applied(rates);
-      const loss = await this.#stepper.apply(proposal, learningRates);
-      this.#rates = rates;
-      this.#report(record);
-      return { step: this.#step, loss: loss ?? Number.NaN, learningRates, update: record };
+      return await this.#nextRates(proposal, await this.#draw(input), signal);
     } catch (error) {
       this.#stepper.discard(proposal);
       throw error;
@@ -243,12 +274,12 @@ export class NewtonSummary implements TrainingOptimizer {
     signal: AbortSignal | undefined,
   ): Promise<Summary> {
     const { engine, programs, parts } = this.#stepper;
-    const { key } = specOf(batch);
+    const key = `${specOf(batch).key} ${this.#stepper.mode}`;
     const program = await programs.get(`summary ${key}`, () => summarySource(parts.objective, parts.groups, batch));
     const { split } = program.plan;
     if (batch && !split.splits) this.#warn(`summaries are not split into microbatches: ${split.reason}`);
     const { microbatch } = this.#settings;
-    if (microbatch !== undefined && batch && !split.splits)
+    if (microbatch !== undefined && !split.splits)
       throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
     const ahead = totalsSource(program.plan);
     const totals = ahead && (await programs.get(`totals ${key}`, () => ahead));
@@ -271,9 +302,11 @@ export class NewtonSummary implements TrainingOptimizer {
     if (hgLoader && hgLoader.state === undefined)
       throw new OptionError("probe: this hgLoader has no state to go back to; pass hgBatch");
     const at = structuredClone(hgLoader?.state);
-    const batch = await this.#draw(input);
-    if (hgLoader) hgLoader.state = at;
-    return batch;
+    try {
+      return await this.#draw(input);
+    } finally {
+      if (hgLoader) hgLoader.state = at;
+    }
   }
 
   #applied({ smoothed, scale }: RateState): Float64Array {
@@ -282,9 +315,11 @@ export class NewtonSummary implements TrainingOptimizer {
     return rates.map((rate, s) => (removeNegative ? Math.max(rate, 0) : rate) * this.#damping * (scale?.[s] ?? 1));
   }
 
-  #report({ noEffect, found, reason, rawRates }: UpdateRecord): void {
-    for (const group of noEffect)
-      this.#warn(`group ${this.groups[group]!.name} has no effect on the loss: its learning rate is 0`);
+  #report({ noEffect, found, reason, rawRates }: UpdateRecord, norms: Float64Array): void {
+    for (const group of noEffect) {
+      const why = norms[group] === 0 ? "does not move, its direction is 0" : "has no effect on the loss";
+      this.#warn(`group ${this.groups[group]!.name} ${why}: its learning rate is 0`);
+    }
     if (!found)
       this.#warn(
         `no learning rates from the summary (${reason}): ${rawRates ? "took a damped Newton step's" : "kept the last"}`,

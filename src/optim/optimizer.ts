@@ -4,7 +4,7 @@ import type { NamedGroup, ParameterGroup } from "../summary/index.ts";
 import { DisposedError, NonFiniteError } from "../util/errors.ts";
 import { refuseUnknown } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
-import { type CommonOptions, checkCommon, checkPositive } from "./newton-options.ts";
+import { type CommonOptions, checkCommon, checkPositive, checkUpdater } from "./newton-options.ts";
 import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
 import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
 import { Stepper, type StepperState } from "./stepper.ts";
@@ -52,6 +52,7 @@ export class Optimizer implements TrainingOptimizer {
     options: OptimizerOptions,
   ): Promise<Optimizer> {
     refuseUnknown("Optimizer", options, ["updater", "lr", "engine", "clipGradNorm", "onNonFinite", "onStep", "log"]);
+    checkUpdater(options.updater);
     checkPositive("lr", options.lr);
     checkCommon(options);
     const { objective, groups } = resolveTarget(target, loss, undefined);
@@ -68,7 +69,7 @@ export class Optimizer implements TrainingOptimizer {
   /** One step; see {@link NewtonSummary.step}. */
   step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
     return this.#queue.run(async () => {
-      if (this.#disposed) throw new DisposedError("this optimiser was disposed");
+      this.#assertAlive();
       options.signal?.throwIfAborted();
       const result = await this.#guarded(input);
       this.#step++;
@@ -78,16 +79,20 @@ export class Optimizer implements TrainingOptimizer {
   }
 
   state(): Promise<OptimizerState> {
-    return this.#queue.run(async () => ({
-      ...identityOf("Optimizer", this.#stepper.parts),
-      step: this.#step,
-      stepper: await this.#stepper.state(),
-    }));
+    return this.#queue.run(async () => {
+      this.#assertAlive();
+      return {
+        ...identityOf("Optimizer", this.#stepper.parts),
+        step: this.#step,
+        stepper: await this.#stepper.state(),
+      };
+    });
   }
 
   /** @throws StateError; then nothing changed */
   restore(saved: unknown): Promise<void> {
     return this.#queue.run(async () => {
+      this.#assertAlive();
       checkIdentity(identityOf("Optimizer", this.#stepper.parts), saved);
       const { step, stepper } = saved as OptimizerState;
       await this.#stepper.restore(stepper);
@@ -104,6 +109,10 @@ export class Optimizer implements TrainingOptimizer {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  #assertAlive(): void {
+    if (this.#disposed) throw new DisposedError("this optimiser was disposed");
   }
 
   async #guarded(input: StepArgument | undefined): Promise<StepResult> {

@@ -27,6 +27,13 @@ export type RateSolution =
 export function solveRates(problem: RateProblem, { regularization, diagonal }: SolveOptions): RateSolution {
   return onEffective(problem, ({ H, g, D }) => {
     const system = diagonal ? diagonalPart(H, g.length) : H;
+    if (
+      "dampingInt" in regularization &&
+      D.every((d) => d === 0) &&
+      +process.env.K! > 0 &&
+      nesterovLrs({ H: system, g, D, dampingInt: regularization.dampingInt }).found
+    )
+      return dampedLrs({ H: system, g }, +process.env.K!);
     return "ridge" in regularization
       ? newtonLrs({ H: system, g, ridge: regularization.ridge })
       : nesterovLrs({ H: system, g, D, dampingInt: regularization.dampingInt });
@@ -35,7 +42,7 @@ export function solveRates(problem: RateProblem, { regularization, diagonal }: S
 
 /** Rates where the model has no minimum: (H̄ + μ Diag |H̄_ss|) η = ḡ with the smallest μ that makes it positive definite. */
 export function recoverRates(problem: RateProblem): RateSolution {
-  return onEffective(problem, ({ H, g }) => dampedLrs({ H, g }));
+  return onEffective(problem, ({ H, g }) => dampedLrs({ H, g }, +process.env.K!));
 }
 
 function onEffective(

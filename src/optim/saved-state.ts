@@ -1,5 +1,6 @@
 import type { NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
+import type { RateState } from "./rate-state.ts";
 import type { StepParts } from "./step-graph.ts";
 
 /** The version of saved optimiser states. */
@@ -34,5 +35,28 @@ export function checkIdentity(own: Identity, found: unknown): void {
     const [expected, actual] = [JSON.stringify(own[key]), JSON.stringify(other[key])];
     if (expected !== actual)
       throw new StateError(`state: it is of another ${what}: expected ${expected}, found ${actual}`);
+  }
+}
+
+/** How far a run has come, as it is saved. */
+interface Progress {
+  readonly step: number;
+  readonly damping: number;
+  readonly rates: RateState;
+}
+
+/** @throws StateError where it is damaged: a number that is none, or arrays that do not fit the groups */
+export function checkProgress({ step, damping, rates }: Progress, groups: number): void {
+  const whole = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+  if (!whole(step)) throw new StateError(`state: step is ${step}`);
+  if (!(Number.isFinite(damping) && damping > 0)) throw new StateError(`state: damping is ${damping}`);
+  if (typeof rates !== "object" || rates === null || !whole(rates.misses))
+    throw new StateError("state: the learning rates are damaged");
+  const lengths = { smoothed: groups, H: groups ** 2, g: groups, order3: groups, D: groups, scale: groups };
+  for (const [name, length] of Object.entries(lengths) as [keyof typeof lengths, number][]) {
+    const values: unknown = rates[name];
+    if (values === undefined) continue;
+    if (!(values instanceof Float64Array) || values.length !== length || !values.every(Number.isFinite))
+      throw new StateError(`state: ${name} must be a Float64Array of ${length} finite numbers`);
   }
 }

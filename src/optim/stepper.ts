@@ -6,6 +6,7 @@ import {
   type Program,
   Programs,
   type RangeCheck,
+  runOnce,
   samplesOf,
   specOf,
   uploadBatch,
@@ -14,8 +15,8 @@ import {
 } from "../engine/index.ts";
 import { BATCH_SIZE } from "../ops/index.ts";
 import type { Direction } from "../summary/index.ts";
-import { NonFiniteError, ShapeError, StateError } from "../util/errors.ts";
-import { type Batch, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { NonFiniteError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
+import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { applySource, directionSource, type GradientSource, names, type StepParts, stepSource } from "./step-graph.ts";
 
 /** What a step works from: a batch, a gradient that the caller computed, or neither for an objective without data. */
@@ -48,17 +49,20 @@ export class Stepper {
   readonly parts: StepParts;
   readonly programs: Programs;
   readonly #state = new Map<string, EngineTensor>();
+  /** Names of all parameters that a step changes, group by group. */
+  readonly members: ReadonlySet<string>;
   #updates = 0;
 
   constructor(engine: Engine, parts: StepParts) {
     this.engine = engine;
     this.parts = parts;
     this.programs = new Programs(engine);
+    this.members = new Set(parts.groups.flatMap(({ members }) => members));
   }
 
-  /** Names of all parameters that a step changes. */
-  get members(): string[] {
-    return this.parts.groups.flatMap(({ members }) => members);
+  /** What all compiled programs depend on beside the batch: which parts of the model are in training mode. */
+  get mode(): string {
+    return this.parts.objective.mode?.() ?? "";
   }
 
   /**
@@ -95,12 +99,16 @@ export class Stepper {
     );
   }
 
-  /** Takes a proposed step. @throws NonFiniteError where a new parameter is NaN or infinite; then nothing changed. */
+  /** Takes a proposed step, and frees the proposal. @throws NonFiniteError where a new parameter is NaN or infinite; then nothing changed. */
   async apply({ loss, directions, state }: Proposal, rates: Float64Array): Promise<number | undefined> {
     const program = await this.programs.get("apply", () => applySource(this.parts));
     const own = Object.fromEntries(Object.entries(directions).map(([name, tensor]) => [names.direction(name), tensor]));
     own[names.rates] = await this.engine.upload({ shape: [rates.length], data: rates });
-    const outputs = await this.#run(program, { kept: await this.variables(), own });
+    const kept = await this.variables();
+    const outputs = await this.#run(program, { kept, own }).catch((error: unknown) => {
+      this.engine.release(...Object.values(state));
+      throw error;
+    });
     await this.#commit({ ...outputs, ...state });
     return loss;
   }
@@ -154,7 +162,7 @@ export class Stepper {
 
   #stateShapes(): Map<string, readonly number[]> {
     return new Map(
-      this.members.flatMap((name) =>
+      [...this.members].flatMap((name) =>
         this.parts.updater.stateNames.map((each) => [
           names.state(each, name),
           this.parts.objective.variables.get(name)!.shape,
@@ -165,8 +173,18 @@ export class Stepper {
 
   #program(what: string, from: StepInput, source: typeof stepSource): Promise<Program<readonly RangeCheck[]>> {
     const kind: GradientSource = "gradient" in from ? { kind: "given" } : { kind: "batch", spec: specOf(from.batch) };
-    const key = kind.kind === "given" ? "given" : kind.spec.key;
+    const key = kind.kind === "given" ? "given" : `${kind.spec.key} ${this.mode}`;
+    this.#checkTrainable();
     return this.programs.get(`${what} ${key}`, () => source(this.parts, kind));
+  }
+
+  /** @throws PartitionError where a parameter was frozen or unfrozen since the groups were made */
+  #checkTrainable(): void {
+    for (const [name, { trainable }] of this.parts.objective.variables)
+      if (trainable !== this.members.has(name))
+        throw new PartitionError(
+          `${name} was ${trainable ? "unfrozen" : "frozen"} after the optimiser was made: make a new one`,
+        );
   }
 
   /** Tensors that stay (variables, state) and those that are made for one run. */
@@ -186,14 +204,11 @@ export class Stepper {
 
   async #uploadGradient(gradient: Direction): Promise<Record<string, EngineTensor>> {
     for (const name of Object.keys(gradient))
-      if (!this.members.includes(name)) throw new ShapeError(`gradient: ${name} is in no group`);
+      if (!this.members.has(name)) throw new ShapeError(`gradient: ${name} is in no group`);
     for (const name of this.members) {
-      const { shape } = this.parts.objective.variables.get(name)!;
       const found = gradient[name];
-      if (found?.shape.join() !== shape.join())
-        throw new ShapeError(
-          `gradient: ${name}: expected shape [${shape}], found ${found ? `[${found.shape}]` : "none"}`,
-        );
+      if (!found) throw new ShapeError(`gradient: ${name} is missing`);
+      checkShaped(`gradient: ${name}`, found, this.parts.objective.variables.get(name)!.shape);
       checkFinite(`gradient of ${name}`, { shape: [], data: found.data });
     }
     const own: Record<string, EngineTensor> = {};
@@ -208,8 +223,8 @@ export class Stepper {
     return Object.fromEntries(this.#state);
   }
 
-  async #run(program: Program<unknown>, { kept, own }: RunInputs): Promise<Record<string, EngineTensor>> {
-    return await program.session.run({ ...kept, ...own }, Object.values(own));
+  #run({ session }: Program<unknown>, { kept, own }: RunInputs): Promise<Record<string, EngineTensor>> {
+    return runOnce(this.engine, session, kept, own);
   }
 
   /** Makes a step's outputs the new parameters and state, if they are finite. */

@@ -59,7 +59,7 @@ function effectiveGradient(
 }
 
 function checkShare(where: string, name: string, value: number): void {
-  if (!(value >= 0 && value < 1))
+  if (!(Number.isFinite(value) && value >= 0 && value < 1))
     throw new OptionError(`${where}: ${name} must be at least 0 and below 1; found ${value}`);
 }
 

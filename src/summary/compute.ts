@@ -8,6 +8,7 @@ import {
   type EngineTensor,
   type Objective,
   type RangeCheck,
+  runOnce,
   type Source,
   samplesOf,
   sharedProgram,
@@ -74,10 +75,7 @@ export async function valueAndGrad(
   const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
   if (batch) checkBatch(batch, plan);
   const own = await batchTensors(engine, batch);
-  const outputs = await session.run(
-    { ...(await variableTensors(engine, target.variables)), ...own },
-    Object.values(own),
-  );
+  const outputs = await runOnce(engine, session, await variableTensors(engine, target.variables), own);
   const read = async (name: string) => (await engine.read(outputs[name]!)) as NDArray<FloatData>;
   const [value] = (await read(LOSS)).data;
   const gradient: Record<string, NDArray<FloatData>> = {};

@@ -141,12 +141,14 @@ export interface NamedGroup {
 
 /**
  * Checks a partition against a model's variables.
- * @throws PartitionError where it misses, repeats or invents a parameter, or has an empty group.
+ * @throws PartitionError where it misses, repeats or invents a parameter, has an empty group, or there is nothing to train.
  */
 export function nameGroups(partition: Partition, variables: ReadonlyMap<string, Variable>): NamedGroup[] {
   const nameOf = new Map([...variables].map(([name, variable]) => [variable, name]));
   const seen = new Set<string>();
-  const groups = partition.map(({ name, params }, i) => {
+  if (!Array.isArray(partition)) throw new PartitionError("partition: expected a list of groups, [{ params: […] }, …]");
+  const groups = (partition as Partition).map(({ name, params }, i) => {
+    if (!Array.isArray(params)) throw new PartitionError(`partition: group ${name ?? i} has no list of params`);
     if (params.length === 0) throw new PartitionError(`partition: group ${name ?? i} is empty`);
     const members = params.map(({ variable }) => {
       const member = nameOf.get(variable);
@@ -161,5 +163,6 @@ export function nameGroups(partition: Partition, variables: ReadonlyMap<string, 
   });
   for (const [name, { trainable: needed }] of variables)
     if (needed && !seen.has(name)) throw new PartitionError(`partition: ${name} is in no group`);
+  if (seen.size === 0) throw new PartitionError("partition: the model has no parameter that is not frozen");
   return groups;
 }

@@ -15,6 +15,7 @@ import {
   type Objective,
   type Program,
   type RangeCheck,
+  runOnce,
   type Source,
   samplesOf,
   sliceBatch,
@@ -125,21 +126,25 @@ export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGr
   if (batch) checkBatch(batch, program.plan.checks);
   const samples = batch ? samplesOf(batch) : 1;
   const size = partSize(program.plan, samples, engine, microbatch);
+  signal?.throwIfAborted();
   const ahead = await computeTotals(inputs, samples);
-  for (let start = 0; start < samples; start += size) {
-    signal?.throwIfAborted();
-    const end = Math.min(start + size, samples);
-    const part = batch && (size < samples ? sliceBatch(batch, start, end) : batch);
-    const own = {
-      ...(await uploadBatch(engine, part)),
-      [BATCH_SHARE]: await uploadScalar(engine, (end - start) / samples),
-    };
-    const outputs = await program.session.run({ ...inputs.tensors, ...ahead, ...own }, Object.values(own));
-    const { data } = await engine.read(outputs.packed!);
-    engine.release(outputs.packed!);
-    sums.add(program.plan.terms, data as Float64Array);
+  try {
+    for (let start = 0; start < samples; start += size) {
+      signal?.throwIfAborted();
+      const end = Math.min(start + size, samples);
+      const part = batch && (size < samples ? sliceBatch(batch, start, end) : batch);
+      const own = {
+        ...(await uploadBatch(engine, part)),
+        [BATCH_SHARE]: await uploadScalar(engine, (end - start) / samples),
+      };
+      const { packed } = await runOnce(engine, program.session, { ...inputs.tensors, ...ahead }, own);
+      const { data } = await engine.read(packed!);
+      engine.release(packed!);
+      sums.add(program.plan.terms, data as Float64Array);
+    }
+  } finally {
+    engine.release(...Object.values(ahead));
   }
-  engine.release(...Object.values(ahead));
   return sums.summary(groups, engine.precision === "float32" ? 2 ** -23 : 2 ** -52);
 }
 
@@ -150,7 +155,7 @@ async function computeTotals(
   const size = { [BATCH_SIZE]: await uploadScalar(engine, samples) };
   if (!totals) return size;
   const own = await uploadBatch(engine, batch);
-  return { ...size, ...(await totals.session.run({ ...tensors, ...size, ...own }, Object.values(own))) };
+  return { ...size, ...(await runOnce(engine, totals.session, { ...tensors, ...size }, own)) };
 }
 
 /** The running sums of a summary. */
