@@ -67,17 +67,19 @@ export function diagonalPart(H: Float64Array, size: number): Float64Array {
  * Rates where the cubic model has no minimum: (H + μ Diag|H_ss|) η = g with the smallest μ among 0, 2⁻¹⁰, 2⁻⁹ … that
  * makes the matrix positive definite. Like the cubic model's, the rates follow the scale of each group's direction.
  * A group with H_ss = 0 has no scale of its own: its rate is 0 and the others are solved without it.
+ * @param margin by how much it must be positive definite: H + (μ − margin) Diag|H_ss| is still so. No eigenvalue of the
+ * matrix, scaled to the diagonal |H_ss|, then lies below it, which bounds the rates. 0 by default.
  * @returns the rates and μ, or the reason where no group has curvature.
  * @throws as {@link newtonLrs}.
  */
-export function dampedLrs(problem: Pick<LinearProblem, "H" | "g">): DampedSolution {
+export function dampedLrs(problem: Pick<LinearProblem, "H" | "g">, margin: number = 0): DampedSolution {
   const { H, g } = checkedLinear(problem);
   const curved = Array.from(g.keys()).filter((s) => H[s * g.length + s] !== 0);
   if (curved.length === 0 && g.length > 0) return { found: false, reason: "the diagonal of H is 0" };
   const base = Float64Array.from(curved.flatMap((s) => curved.map((t) => H[s * g.length + t]!)));
-  const at = (power: number): ShiftedMatrix => dampedMatrix(base, curved.length, gridValue(power));
-  const power = leastDefinite((candidate) => factorise(at(candidate)).definite);
-  const factor = factorise(at(power));
+  const at = (mu: number): ShiftedMatrix => dampedMatrix(base, curved.length, mu);
+  const power = leastDefinite((candidate) => factorise(at(gridValue(candidate) - margin)).definite);
+  const factor = factorise(at(gridValue(power)));
   if (!factor.definite)
     return { found: false, reason: `H + μ Diag|H_ss| is not positive definite up to μ = ${gridValue(power)}` };
   const solved = checked(factor.solve(Float64Array.from(curved, (s) => g[s]!)));

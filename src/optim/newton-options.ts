@@ -127,9 +127,10 @@ export interface NewtonSettings {
 
 /**
  * Checks options and fills in defaults.
+ * @param finest whether every group is a single number.
  * @throws OptionError naming an option that is unknown, out of range, or that would be ignored beside another.
  */
-export function newtonSettings(options: NewtonSummaryOptions): NewtonSettings {
+export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): NewtonSettings {
   refuseUnknown("NewtonSummary", options, KNOWN);
   const { damping = 0.3, periodHg = 10, momLrs = 0.5, movavg = 0, notFound = "recover", microbatch } = options;
   checkPositive("damping", damping);
@@ -161,7 +162,7 @@ export function newtonSettings(options: NewtonSummaryOptions): NewtonSettings {
     momLrs,
     movavg,
     momOrder3,
-    solve: { regularization, diagonal: flag("diagonal", false) },
+    solve: { regularization, diagonal: flag("diagonal", false), cautious: !finest },
     removeNegative,
     maintainTrueLrs,
     normalizeDirs: flag("normalizeDirs", false),

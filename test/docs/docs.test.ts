@@ -51,7 +51,7 @@ test("reference-names.md tells of every option", () => {
   const page = text("docs/reference-names.md");
   const message = (() => {
     try {
-      newtonSettings({ unknown: 1 } as object);
+      newtonSettings({ unknown: 1 } as object, false);
     } catch (error) {
       return (error as Error).message;
     }
