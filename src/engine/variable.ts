@@ -4,74 +4,83 @@ import { checkFloats, checkShaped, type FloatData, type NDArray } from "../util/
 import type { Engine, EngineTensor } from "./engine.ts";
 
 /**
- * A tensor of real numbers that outlives a run: a parameter. It is kept on the host until an engine asks for it, and
- * from then on by that engine.
+ * A tensor of real numbers that outlives a run: a parameter. Its value is the host's until an engine sets it, and then
+ * that engine's; other engines that ask get copies, so to look at a model on another engine changes nothing.
  */
 export class Variable {
   readonly shape: readonly number[];
   /** Whether training may change it; a partition holds exactly the trainable ones. */
   trainable = true;
-  #host: NDArray<FloatData> | undefined;
-  /** How often it was given a value: a move that was overtaken by one must not undo it. */
+  /** Whose value counts: an array that nobody changes, or the tensor on this engine. */
+  #source: NDArray<FloatData> | Engine;
+  readonly #tensors = new Map<Engine, EngineTensor>();
+  readonly #arriving = new Map<Engine, Promise<EngineTensor>>();
+  /** How often it was given a value: an upload that was overtaken by one must not undo it. */
   #version = 0;
-  #place: { readonly engine: Engine; readonly tensor: EngineTensor } | undefined;
-  #arriving: { readonly engine: Engine; readonly tensor: Promise<EngineTensor> } | undefined;
 
   /** @throws ShapeError, DataError */
   constructor(value: NDArray<FloatData>) {
     checkFloats("parameter", value);
     this.shape = value.shape;
-    this.#host = value;
+    this.#source = { shape: value.shape, data: value.data.slice() };
   }
 
-  /** The tensor on this engine, uploaded or moved there the first time. The variable keeps it: do not release it. */
+  /** The tensor on this engine, uploaded the first time. The variable keeps it: do not release it. */
   async on(engine: Engine): Promise<EngineTensor> {
-    if (this.#place?.engine === engine) return this.#place.tensor;
+    const tensor = this.#tensors.get(engine);
+    if (tensor) return tensor;
     // One upload for all who ask while it is under way.
-    if (this.#arriving?.engine !== engine) this.#arriving = { engine, tensor: this.#moveTo(engine) };
-    return await this.#arriving.tensor;
+    const arriving = this.#arriving.get(engine) ?? this.#upload(engine);
+    this.#arriving.set(engine, arriving);
+    return await arriving;
   }
 
-  async #moveTo(engine: Engine): Promise<EngineTensor> {
+  async #upload(engine: Engine): Promise<EngineTensor> {
     try {
       for (;;) {
         const version = this.#version;
-        const tensor = await engine.upload(await this.read());
+        const tensor = await engine.upload(await this.#value());
         if (version === this.#version) {
-          this.set(engine, tensor);
+          this.#tensors.set(engine, tensor);
           return tensor;
         }
         engine.release(tensor);
       }
     } finally {
-      if (this.#arriving?.engine === engine) this.#arriving = undefined;
+      this.#arriving.delete(engine);
     }
   }
 
   /** Gives the variable a new value, which it owns from now on; the old one is released. */
   set(engine: Engine, tensor: EngineTensor): void {
-    this.#version++;
-    const old = this.#place;
-    this.#place = { engine, tensor };
-    this.#host = undefined;
-    old?.engine.release(old.tensor);
+    this.#forget();
+    this.#source = engine;
+    this.#tensors.set(engine, tensor);
   }
 
   /** A copy of the value. */
   async read(): Promise<NDArray<FloatData>> {
-    if (this.#host) return { shape: this.shape, data: this.#host.data.slice() };
-    const { engine, tensor } = this.#place!;
-    return (await engine.read(tensor)) as NDArray<FloatData>;
+    const { data } = await this.#value();
+    return { shape: this.shape, data: data.slice() };
   }
 
   /** Gives the variable a value from the host, copied. @throws ShapeError, DataError */
   write(value: NDArray<FloatData>): void {
     checkShaped("value", value, this.shape);
+    this.#forget();
+    this.#source = { shape: this.shape, data: value.data.slice() };
+  }
+
+  async #value(): Promise<NDArray<FloatData>> {
+    const source = this.#source;
+    if ("data" in source) return source;
+    return (await source.read(this.#tensors.get(source)!)) as NDArray<FloatData>;
+  }
+
+  #forget(): void {
     this.#version++;
-    const old = this.#place;
-    this.#host = { shape: this.shape, data: value.data.slice() };
-    this.#place = undefined;
-    old?.engine.release(old.tensor);
+    for (const [engine, tensor] of this.#tensors) engine.release(tensor);
+    this.#tensors.clear();
   }
 }
 

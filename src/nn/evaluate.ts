@@ -3,6 +3,7 @@ import {
   dataInputs,
   defaultEngine,
   type Engine,
+  inTurn,
   type RangeCheck,
   runOnce,
   type Source,
@@ -51,7 +52,7 @@ export async function evaluate(
   let correct: number | undefined;
   for await (const batch of batches) {
     signal?.throwIfAborted();
-    const part = await evaluateBatch(engine, model, loss, batch);
+    const part = await inTurn(engine, () => evaluateBatch(engine, model, loss, batch));
     const size = samplesOf(batch);
     if (!Number.isFinite(part.loss)) throw new NonFiniteError(`evaluate: the loss is ${part.loss}`);
     total += part.loss * size;

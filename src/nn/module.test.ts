@@ -1,6 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { classifier, labelled } from "../../test/support/models.ts";
 import { ReferenceEngine } from "../engine/index.ts";
+import { OrtNodeEngine } from "../engine/ort-node.ts";
+import { NewtonSummary } from "../optim/index.ts";
+import { valueAndGrad } from "../summary/index.ts";
 import { GraphError, ShapeError, StateError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
 import { evaluate, fromFunction, Lambda, Linear, losses, Module, Parameter, Sequential, type Tensor } from "./index.ts";
@@ -149,3 +152,39 @@ describe("losses", () => {
     await expect(of(losses.mse, Float64Array.of(0, 1), [2])).rejects.toThrow(/mse: expected real targets/);
   });
 });
+
+describe("several users of one model", () => {
+  test("looking at it on another engine changes nothing", async () => {
+    const [precise, coarse] = [new ReferenceEngine(), new OrtNodeEngine({ threads: 1 })];
+    const model = classifier();
+    model.loadStateDict(await perturbed(model));
+    const before = await model.stateDict();
+    await model.predict(labelled(3).x, { engine: precise });
+    await model.predict(labelled(3).x, { engine: coarse });
+    expect(await model.stateDict()).toEqual(before);
+    await coarse.dispose();
+  });
+
+  test("take turns on an engine", async () => {
+    const shared = new OrtNodeEngine({ threads: 1, precision: "float64" });
+    const model = classifier();
+    const optimizers = await Promise.all([1, 2].map(() => NewtonSummary.create(model, losses.nll, { engine: shared })));
+    for (let i = 0; i < 5; i++) {
+      const steps = optimizers.map((optimizer) => optimizer.step(labelled(6, i)));
+      const looks = [
+        model.predict(labelled(3).x, { engine: shared }),
+        evaluate(model, losses.nll, [labelled(4)], { engine: shared }),
+      ];
+      await Promise.all([...steps, ...looks, valueAndGrad(model, losses.nll, labelled(4), { engine: shared })]);
+    }
+    await shared.dispose();
+  });
+});
+
+/** A state that float32 cannot hold. */
+async function perturbed(model: Module) {
+  const state = Object.entries(await model.stateDict());
+  return Object.fromEntries(
+    state.map(([name, { shape, data }]) => [name, { shape, data: Float64Array.from(data, (value) => value + 1 / 3) }]),
+  );
+}

@@ -2,6 +2,7 @@ import {
   checkFinite,
   defaultEngine,
   type Engine,
+  inTurn,
   type Program,
   runOnce,
   sharedProgram,
@@ -62,12 +63,14 @@ export async function predict(
   if (!samples) throw new ShapeError(`predict: expected an axis of samples, found shape [${x.shape}]`);
   checkArray("predict x", x);
   if (isFloat(x)) checkFinite("predict x", x);
-  const variables = variablesOf(model);
-  const program = await forwardProgram(engine, model, variables, x);
-  const parts: NDArray[] = [];
-  for (let start = 0; start < samples; start += batchSize)
-    parts.push(await runPart(engine, program, variables, x, start, Math.min(start + batchSize, samples)));
-  return joinParts(parts);
+  return await inTurn(engine, async () => {
+    const variables = variablesOf(model);
+    const program = await forwardProgram(engine, model, variables, x);
+    const parts: NDArray[] = [];
+    for (let start = 0; start < samples; start += batchSize)
+      parts.push(await runPart(engine, program, variables, x, start, Math.min(start + batchSize, samples)));
+    return joinParts(parts);
+  });
 }
 
 function forwardProgram(

@@ -1,4 +1,4 @@
-import { defaultEngine, type EngineTensor, specOf } from "../engine/index.ts";
+import { defaultEngine, type EngineTensor, inTurn, specOf } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import {
   directionInput,
@@ -11,7 +11,6 @@ import {
 } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { type Batch, sizeOf } from "../util/ndarray.ts";
-import { Queue } from "../util/queue.ts";
 import { checkPositive, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { firstRates, nextRates, type RateState } from "./rate-state.ts";
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
@@ -43,7 +42,6 @@ export class NewtonSummary implements TrainingOptimizer {
   readonly #stepper: Stepper;
   readonly #settings: NewtonSettings;
   readonly #options: NewtonSummaryOptions;
-  readonly #queue = new Queue();
   readonly #warned = new Set<string>();
   #rates: RateState = firstRates();
   #damping: number;
@@ -107,7 +105,7 @@ export class NewtonSummary implements TrainingOptimizer {
    * @throws NonFiniteError with the policy "throw", and what running throws; then nothing changed.
    */
   step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#assertAlive();
       options.signal?.throwIfAborted();
       const result = await this.#guarded(stepInput(input), options.signal);
@@ -127,7 +125,7 @@ export class NewtonSummary implements TrainingOptimizer {
     input?: StepArgument,
     options: { readonly hgBatch?: Batch; readonly signal?: AbortSignal } = {},
   ): Promise<UpdateRecord> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#assertAlive();
       const proposal = await this.#stepper.propose(stepInput(input));
       try {
@@ -141,7 +139,7 @@ export class NewtonSummary implements TrainingOptimizer {
 
   /** A copy of the whole state but for the parameters, which are the model's `stateDict()`. */
   state(): Promise<NewtonSummaryState> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#assertAlive();
       return {
         ...this.#identity(),
@@ -159,7 +157,7 @@ export class NewtonSummary implements TrainingOptimizer {
    * @throws StateError where the state is of another model, partition, updater, loader or version; then nothing changed.
    */
   restore(saved: unknown): Promise<void> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#assertAlive();
       checkIdentity(this.#identity(), saved);
       const { step, damping, rates, stepper, hgLoader } = saved as NewtonSummaryState;
@@ -177,7 +175,7 @@ export class NewtonSummary implements TrainingOptimizer {
 
   /** Releases compiled programs and the updater's state; parameters stay with the model. */
   dispose(): Promise<void> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#disposed = true;
       await this.#stepper.dispose();
     });
@@ -282,10 +280,10 @@ export class NewtonSummary implements TrainingOptimizer {
     const key = `${specOf(batch).key} ${this.#stepper.mode}`;
     const program = await programs.get(`summary ${key}`, () => summarySource(parts.objective, parts.groups, batch));
     const { split } = program.plan;
-    if (batch && !split.splits) this.#warn(`summaries are not split into microbatches: ${split.reason}`);
     const { microbatch } = this.#settings;
     if (microbatch !== undefined && !split.splits)
       throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
+    if (batch && !split.splits) this.#warn(`summaries are not split into microbatches: ${split.reason}`);
     const ahead = totalsSource(program.plan);
     const totals = ahead && (await programs.get(`totals ${key}`, () => ahead));
     const named = Object.fromEntries(Object.entries(directions).map(([name, u]) => [directionInput(name), u]));

@@ -1,9 +1,8 @@
-import { defaultEngine } from "../engine/index.ts";
+import { defaultEngine, inTurn } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import type { NamedGroup, ParameterGroup } from "../summary/index.ts";
 import { DisposedError, NonFiniteError } from "../util/errors.ts";
 import { refuseUnknown } from "../util/options.ts";
-import { Queue } from "../util/queue.ts";
 import { type CommonOptions, checkCommon, checkPositive, checkUpdater } from "./newton-options.ts";
 import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
 import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
@@ -29,7 +28,6 @@ export class Optimizer implements TrainingOptimizer {
   readonly groups: readonly NamedGroup[];
   readonly #stepper: Stepper;
   readonly #options: OptimizerOptions;
-  readonly #queue = new Queue();
   #step = 0;
   #disposed = false;
 
@@ -68,7 +66,7 @@ export class Optimizer implements TrainingOptimizer {
 
   /** One step; see {@link NewtonSummary.step}. */
   step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#assertAlive();
       options.signal?.throwIfAborted();
       const result = await this.#guarded(input);
@@ -79,7 +77,7 @@ export class Optimizer implements TrainingOptimizer {
   }
 
   state(): Promise<OptimizerState> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#assertAlive();
       return {
         ...identityOf("Optimizer", this.#stepper.parts),
@@ -91,7 +89,7 @@ export class Optimizer implements TrainingOptimizer {
 
   /** @throws StateError; then nothing changed */
   restore(saved: unknown): Promise<void> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#assertAlive();
       checkIdentity(identityOf("Optimizer", this.#stepper.parts), saved);
       const { step, stepper } = saved as OptimizerState;
@@ -101,7 +99,7 @@ export class Optimizer implements TrainingOptimizer {
   }
 
   dispose(): Promise<void> {
-    return this.#queue.run(async () => {
+    return inTurn(this.#stepper.engine, async () => {
       this.#disposed = true;
       await this.#stepper.dispose();
     });

@@ -6,6 +6,7 @@ import {
   defaultEngine,
   type Engine,
   type EngineTensor,
+  inTurn,
   type Objective,
   type RangeCheck,
   runOnce,
@@ -70,6 +71,10 @@ export async function valueAndGrad(
 ): Promise<ValueAndGrad> {
   refuseUnknown("valueAndGrad", options, ["engine", "signal"]);
   const { engine = await defaultEngine() } = options;
+  return await inTurn(engine, () => gradientOn(engine, model, loss, batch));
+}
+
+async function gradientOn(engine: Engine, model: Module, loss: Loss, batch: Batch | undefined): Promise<ValueAndGrad> {
   const target = objective(model, loss);
   const source = gradientSource(target, batch);
   const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
@@ -130,7 +135,17 @@ export async function computeHg(model: Module, loss: Loss, batch?: Batch, option
   return await hgAlong(model, loss, batch, { ...options, engine, ...(signal ? { signal } : {}) }, direction);
 }
 
-async function hgAlong(
+function hgAlong(
+  model: Module,
+  loss: Loss,
+  batch: Batch | undefined,
+  options: HgOptions & { readonly engine: Engine },
+  direction: Direction,
+): Promise<Summary> {
+  return inTurn(options.engine, () => summaryAlong(model, loss, batch, options, direction));
+}
+
+async function summaryAlong(
   model: Module,
   loss: Loss,
   batch: Batch | undefined,
@@ -220,7 +235,10 @@ export async function computeHgFullbatch(
 ): Promise<Summary> {
   refuseUnknown("computeHgFullbatch", options, HG_OPTIONS);
   const { engine = await defaultEngine() } = options;
-  const direction = options.direction ?? (await fullbatchGradient(model, loss, batches, { engine })).gradient;
+  const direction =
+    options.direction ??
+    (await fullbatchGradient(model, loss, batches, { engine, ...(options.signal ? { signal: options.signal } : {}) }))
+      .gradient;
   const mean = new WeightedMean();
   let noEffect: readonly number[] | undefined;
   for await (const batch of batches) {
