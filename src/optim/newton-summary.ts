@@ -208,9 +208,10 @@ export class NewtonSummary implements TrainingOptimizer {
     return identityOf("NewtonSummary", this.#stepper.parts);
   }
 
-  #warn(message: string): void {
-    if (this.#warned.has(message)) return;
-    this.#warned.add(message);
+  /** Logs a message once for each topic. */
+  #warn(message: string, topic: string = message): void {
+    if (this.#warned.has(topic)) return;
+    this.#warned.add(topic);
     (this.#options.log ?? console.warn)(message);
   }
 
@@ -321,7 +322,7 @@ export class NewtonSummary implements TrainingOptimizer {
   #report({ noEffect, found, reason, rawRates }: UpdateRecord, norms: Float64Array): void {
     for (const group of noEffect) {
       const why = norms[group] === 0 ? "does not move, its direction is 0" : "has no effect on the loss";
-      this.#warn(`group ${this.groups[group]!.name} ${why}: its learning rate is 0`);
+      this.#warn(`group ${this.groups[group]!.name} ${why}: its learning rate is 0`, `group ${group}`);
     }
     if (!found)
       this.#warn(
