@@ -1,0 +1,93 @@
+import { afterAll, expect, test } from "vitest";
+import { classifier, labelled } from "../../test/support/models.ts";
+import { ReferenceEngine } from "../engine/index.ts";
+import { OrtNodeEngine } from "../engine/ort-node.ts";
+import { fromFunction, losses, type Module } from "../nn/index.ts";
+import { partition, valueAndGrad } from "../summary/index.ts";
+import { StateError } from "../util/errors.ts";
+import { ndarray } from "../util/ndarray.ts";
+import { AdamUpdater, Optimizer, type OptimizerOptions, SGDUpdater, type StepResult } from "./index.ts";
+
+const engine = new ReferenceEngine();
+const double = new OrtNodeEngine({ precision: "float64", threads: 1 });
+const single = new OrtNodeEngine({ threads: 1 });
+afterAll(() => Promise.all([double.dispose(), single.dispose()]));
+
+const make = (model: Module, options: Partial<OptimizerOptions> = {}): Promise<Optimizer> =>
+  Optimizer.create(model, losses.nll, { engine, updater: new AdamUpdater(), lr: 0.05, ...options });
+
+async function run(optimizer: Optimizer, from: number, to: number): Promise<number[]> {
+  const found: number[] = [];
+  for (let i = from; i < to; i++) found.push((await optimizer.step(labelled(6, i))).loss);
+  return found;
+}
+
+test("engines agree", async () => {
+  const expected = await run(await make(classifier()), 0, 8);
+  for (const [other, digits] of [
+    [double, 12],
+    [single, 4],
+  ] as const)
+    for (const [i, loss] of (await run(await make(classifier(), { engine: other }), 0, 8)).entries())
+      expect(loss).toBeCloseTo(expected[i]!, digits);
+});
+
+test("a step on a batch and one on its gradient are the same, clipped or not", async () => {
+  for (const options of [{}, { clipGradNorm: 0.01 }]) {
+    const [a, b] = [classifier(), classifier()];
+    const updater = new SGDUpdater({ momentum: 0.9, nesterov: true });
+    const [onBatch, onGradient] = [await make(a, { updater, ...options }), await make(b, { updater, ...options })];
+    for (let i = 0; i < 4; i++) {
+      const { gradient } = await valueAndGrad(b, losses.nll, labelled(6, i), { engine });
+      await onBatch.step(labelled(6, i));
+      await onGradient.step({ gradient });
+    }
+    expect(await b.stateDict()).toEqual(await a.stateDict());
+  }
+});
+
+test("resumes bit for bit", async () => {
+  const updater = () => new AdamUpdater({ amsgrad: true, weightDecay: 0.01 });
+  const model = classifier();
+  const whole = await make(model, { engine: double, updater: updater() });
+  await run(whole, 0, 4);
+  const [state, weights] = [await whole.state(), await model.stateDict()];
+  const expected = await run(whole, 4, 9);
+  const other = classifier(2);
+  other.loadStateDict(weights);
+  const resumed = await make(other, { engine: double, updater: updater() });
+  await resumed.restore(state);
+  expect(await run(resumed, 4, 9)).toEqual(expected);
+  const strange = await make(other, { engine: double, updater: new SGDUpdater() });
+  await expect(strange.restore(state)).rejects.toThrow(StateError);
+});
+
+test("trains groups of a loss that contains the model, and tells of its steps", async () => {
+  const model = classifier();
+  const [first, ...rest] = model.parameters();
+  const seen: StepResult[] = [];
+  const groups = [{ name: "first", params: [first!] }, { params: rest }];
+  const options = {
+    engine,
+    updater: new SGDUpdater(),
+    lr: 0.1,
+    onStep: (result: StepResult) => void seen.push(result),
+  };
+  const optimizer = await Optimizer.create(groups, (x, y) => losses.nll(model.forward(x), y), options);
+  expect(optimizer.groups.map(({ name }) => name)).toEqual(["first", "group1.0+group1.1+group1.2"]);
+  const plain = classifier();
+  await (await make(plain, { updater: new SGDUpdater(), lr: 0.1 })).step(labelled(6));
+  await optimizer.step(labelled(6));
+  expect(await model.stateDict()).toEqual(await plain.stateDict());
+  expect(seen).toHaveLength(1);
+  expect([...seen[0]!.learningRates]).toEqual([0.1, 0.1]);
+});
+
+test("goes up with maximize", async () => {
+  const w = ndarray(Float64Array.of(1), []);
+  const model = fromFunction({ w }, (p) => p.w.square().neg());
+  const options = { engine, lr: 0.25, updater: new SGDUpdater({ maximize: true }) };
+  const optimizer = await Optimizer.create(partition.canonical(model), () => model.forward(), options);
+  await optimizer.step(labelled(1));
+  expect((await model.stateDict()).w!.data[0]).toBe(0.5);
+});
