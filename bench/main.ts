@@ -10,7 +10,7 @@ import { versions } from "../src/cli/versions.ts";
 import { OptionError } from "../src/util/errors.ts";
 import { compareWithPytorch, pytorchVersion } from "./peers.ts";
 import { buildCase, runCase, runPython } from "./processes.ts";
-import type { Measurement } from "./request.ts";
+import type { Block, Measurement } from "./request.ts";
 import { type Measured, resultsOf, tableOf } from "./results.ts";
 import { type Row, rowsOf, SUITES, type Tools } from "./suites.ts";
 
@@ -87,10 +87,9 @@ async function tools(python: string): Promise<Tools> {
   const file = await buildCase();
   return {
     ours: (request) => runCase(file, request),
-    pytorch: async (method, threads, repeats) => {
-      const request = { task: "time", method, threads, repeats };
-      const { times, product } = await runPython<{ times: number[]; product: number }>(python, request);
-      return { blocks: [{ times, product: [product, product] }] };
+    pytorch: async (method, threads, repeats, blocks) => {
+      const request = { task: "time", method, threads, repeats, blocks };
+      return { blocks: await runPython<Block[]>(python, request) };
     },
   };
 }

@@ -8,20 +8,23 @@ export interface Measured {
   readonly measurements: readonly Measurement[];
 }
 
-/** What a row's measurements come to. */
+/**
+ * What a row's measurements come to. Other work on the machine only adds time, so that everything but the median is taken
+ * from the fastest block: of several runs, so that what they leave behind to clean up is part of it.
+ */
 export interface Result {
   readonly name: string;
-  /** In ms. */
+  /** The median run, in ms. */
   readonly median: number;
+  /** The mean run of the fastest block, in ms. */
   readonly least: number;
   /** Times the measured forward pass on the same batch. */
   readonly forwards?: number;
   /** FLOPs of the matrix products in forward passes: what `forwards` would be if products were all. */
   readonly count?: number;
-  /** GFLOP/s of its own products, and of the 1024³ product beside it. */
+  /** GFLOP/s of its own products, of the 1024³ product at its fastest, and the one over the other in per cent. */
   readonly speed?: number;
   readonly product: number;
-  /** The one over the other in per cent, each block held against its own neighbours: the median of all. */
   readonly share?: number;
   /** Resident bytes at most, of the largest round. */
   readonly peak?: number;
@@ -35,60 +38,53 @@ export interface Verdict {
   readonly met: boolean;
 }
 
-/** The median times of each row, by its name: one for each round. */
-type Rounds = ReadonlyMap<string, readonly number[]>;
+/** The time of each row's fastest block, by the row's name. */
+type Leasts = ReadonlyMap<string, number>;
 
 /** Sums up all rows. */
 export function resultsOf(all: readonly Measured[]): Result[] {
-  const rounds = new Map(
-    all.map(({ row, measurements }) => [row.name, measurements.map((each) => median(timesOf([each])))]),
+  const leasts = new Map(
+    all.map(({ row, measurements }) => [row.name, Math.min(...blocksOf(measurements).map(({ times }) => mean(times)))]),
   );
-  return all.map(({ row, measurements }) => resultOf(row, measurements, rounds));
+  return all.map(({ row, measurements }) => resultOf(row, measurements, leasts));
 }
 
-function timesOf(measurements: readonly Measurement[]): number[] {
-  return measurements.flatMap(({ blocks }) => blocks.flatMap(({ times }) => times));
+function blocksOf(measurements: readonly Measurement[]): Block[] {
+  return measurements.flatMap(({ blocks }) => blocks);
 }
 
-/** A row's time over another's, each round's against the same round's: the median of all. */
-function ratioOf(name: string, other: string, rounds: Rounds): number | undefined {
-  const [times, units] = [rounds.get(name)!, rounds.get(other)];
-  return units && median(times.map((time, round) => time / units[round]!));
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-function resultOf(row: Row, measurements: readonly Measurement[], rounds: Rounds): Result {
-  const blocks = measurements.flatMap((each) => each.blocks);
-  const time = median(timesOf(measurements));
+function resultOf(row: Row, measurements: readonly Measurement[], leasts: Leasts): Result {
+  const blocks = blocksOf(measurements);
+  const least = leasts.get(row.name)!;
   const { flops, forwardFlops, part } = measurements[0]!;
-  const forwards = row.forward === undefined ? undefined : ratioOf(row.name, row.forward, rounds);
+  const forward = row.forward === undefined ? undefined : leasts.get(row.forward);
   const peaks = measurements.flatMap(({ residentPeak }) => residentPeak ?? []);
+  const product = PRODUCT_FLOPS / Math.min(...blocks.flatMap((block) => block.product)) / 1e6;
+  const speed = flops === undefined ? undefined : flops / least / 1e6;
   const figures = {
     name: row.name,
-    median: time,
-    least: Math.min(...timesOf(measurements)),
-    product: PRODUCT_FLOPS / median(blocks.map(productTime)) / 1e6,
-    ...(forwards === undefined ? {} : { forwards }),
-    ...(flops === undefined ? {} : { speed: flops / time / 1e6, share: shareOf(blocks, flops) }),
+    median: median(blocks.flatMap(({ times }) => times)),
+    least,
+    product,
+    ...(forward === undefined ? {} : { forwards: least / forward }),
+    ...(speed === undefined ? {} : { speed, share: (100 * speed) / product }),
     ...(flops === undefined || forwardFlops === undefined ? {} : { count: flops / forwardFlops }),
     ...(peaks.length === 0 ? {} : { peak: Math.max(...peaks) }),
     ...(part === undefined ? {} : { part }),
   };
-  return { ...figures, verdicts: row.bars.flatMap((bar) => verdict(bar, figures, rounds)) };
+  return { ...figures, verdicts: row.bars.flatMap((bar) => verdict(bar, figures, leasts)) };
 }
 
-function productTime({ product: [before, after] }: Block): number {
-  return (before + after) / 2;
-}
-
-function shareOf(blocks: readonly Block[], flops: number): number {
-  return median(blocks.map((block) => (100 * flops * productTime(block)) / (median(block.times) * PRODUCT_FLOPS)));
-}
-
-function verdict(bar: Bar, figures: Omit<Result, "verdicts">, rounds: Rounds): Verdict[] {
+function verdict(bar: Bar, figures: Omit<Result, "verdicts">, leasts: Leasts): Verdict[] {
   if (bar.of === "share") return [{ text: `≥ ${bar.least} %`, met: figures.share! >= bar.least }];
   if (bar.of === "peak") return [{ text: `< ${bar.most / 1e6} MB`, met: figures.peak! < bar.most }];
-  const ratio = ratioOf(figures.name, bar.to, rounds);
-  if (ratio === undefined) return [];
+  const other = leasts.get(bar.to);
+  if (other === undefined) return [];
+  const ratio = figures.least / other;
   const text = `${ratio.toFixed(2)} × ${bar.to}`;
   return [{ text: Number.isFinite(bar.most) ? `${text} (≤ ${bar.most})` : text, met: ratio <= bar.most }];
 }

@@ -7,13 +7,13 @@ export type Bar =
   | { readonly of: "share"; readonly least: number }
   /** In bytes. */
   | { readonly of: "peak"; readonly most: number }
-  /** Of the median time to that of another row. */
+  /** Of its time to that of another row. */
   | { readonly of: "ratio"; readonly to: string; readonly most: number };
 
 /** Makes the measurement of a row, each time in a fresh process. */
 export interface Tools {
   ours(request: Request): Promise<Measurement>;
-  pytorch(method: Method, threads: number, repeats: number): Promise<Measurement>;
+  pytorch(method: Method, threads: number, repeats: number, blocks: number): Promise<Measurement>;
 }
 
 /** One line of the results. */
@@ -139,13 +139,13 @@ function epochs(scale: Scale): Row[] {
 
 /** Our steps and PyTorch's; only those on one thread are held to a bar. */
 function peers(scale: Scale): Row[] {
-  const repeats = scale.quick ? 20 : 100;
+  const { repeats, blocks } = effort("step", "shallow", scale.quick);
   return each(scale.threads ?? [...new Set([1, ALL])], (threads) =>
     each(METHODS, (method) => {
       const peer: Row = {
         name: `PyTorch's ${method} step, ${plural(threads)}`,
         bars: [],
-        measure: (tools) => tools.pytorch(method, threads, repeats),
+        measure: (tools) => tools.pytorch(method, threads, repeats, blocks),
       };
       const request = { work: "step", model: "shallow", batch: STEP_BATCH, threads, method } as const;
       const bar: Bar = { of: "ratio", to: peer.name, most: threads === 1 ? 1 : Number.POSITIVE_INFINITY };

@@ -1,9 +1,9 @@
 """The training step of the first perceptron in PyTorch eager: times it, or says where it differs from a file.
 
-Takes one JSON object as its argument and prints one:
-  {"task": "version"}                                       -> {"version": …}
-  {"task": "time", "method": …, "threads": …, "repeats": …} -> {"times": [ms], "product": ms}
-  {"task": "compare", "file": …, "method": …, "lr": …}      -> {"loss": …, "parameters": …}, relative differences
+Takes one JSON object as its argument and prints the answer:
+  {"task": "version"} -> {"version": …}
+  {"task": "time", "method": …, "threads": …, "repeats": …, "blocks": …} -> [{"times": [ms], "product": [ms, ms]}]
+  {"task": "compare", "file": …, "method": …, "lr": …} -> {"loss": …, "parameters": …}, relative differences
 """
 
 import json
@@ -52,8 +52,13 @@ def timed(run, repeats):
     return times
 
 
-def measure(method, threads, repeats):
-    """Times steps, and PyTorch's own product of two matrices of 1024²."""
+def look(a, b):
+    """The median time of some products in ms, the first one not counted."""
+    return statistics.median(timed(lambda: a @ b, 8)[1:])
+
+
+def measure(method, threads, repeats, blocks):
+    """Times blocks of steps, and before and after each PyTorch's own product of two matrices of 1024²."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = make_model()
@@ -65,9 +70,13 @@ def measure(method, threads, repeats):
         return step(model, optimizer, x, y).item()
 
     timed(one, WARM_UP)
-    times = timed(one, repeats)
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    return {"times": times, "product": statistics.median(timed(lambda: a @ b, 8)[1:])}
+    measured = []
+    for _ in range(blocks):
+        before = look(a, b)
+        times = timed(one, repeats)
+        measured.append({"times": times, "product": [before, look(a, b)]})
+    return measured
 
 
 def read_safetensors(path):
