@@ -236,6 +236,18 @@ describe("stepping", () => {
     expect(Math.hypot(...moved)).toBeCloseTo(1e-3, 8);
   });
 
+  test("a loader may use the model, on the same engine", async () => {
+    const model = classifier();
+    const looking = {
+      draw: async () => {
+        await model.predict(labelled(3).x, { engine: oracle });
+        return labelled(12);
+      },
+    };
+    const optimizer = await NewtonSummary.create(model, losses.nll, { engine: oracle, hgLoader: looking });
+    expect((await optimizer.step(labelled(6))).update).toBeDefined();
+  });
+
   test("calls go one after the other", async () => {
     const together = await NewtonSummary.create(classifier(), losses.nll, {
       engine: oracle,

@@ -11,6 +11,7 @@ import {
 } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { type Batch, sizeOf } from "../util/ndarray.ts";
+import { Queue } from "../util/queue.ts";
 import { checkPositive, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { firstRates, nextRates, type RateState } from "./rate-state.ts";
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
@@ -42,6 +43,8 @@ export class NewtonSummary implements TrainingOptimizer {
   readonly #stepper: Stepper;
   readonly #settings: NewtonSettings;
   readonly #options: NewtonSummaryOptions;
+  /** Steps and looks at this optimiser, in order; within them only the engine's work takes its turn there. */
+  readonly #queue = new Queue();
   readonly #warned = new Set<string>();
   #rates: RateState = firstRates();
   #damping: number;
@@ -105,7 +108,7 @@ export class NewtonSummary implements TrainingOptimizer {
    * @throws NonFiniteError with the policy "throw", and what running throws; then nothing changed.
    */
   step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
-    return inTurn(this.#stepper.engine, async () => {
+    return this.#queue.run(async () => {
       this.#assertAlive();
       options.signal?.throwIfAborted();
       const result = await this.#guarded(stepInput(input), options.signal);
@@ -125,28 +128,30 @@ export class NewtonSummary implements TrainingOptimizer {
     input?: StepArgument,
     options: { readonly hgBatch?: Batch; readonly signal?: AbortSignal } = {},
   ): Promise<UpdateRecord> {
-    return inTurn(this.#stepper.engine, async () => {
+    return this.#queue.run(async () => {
       this.#assertAlive();
-      const proposal = await this.#stepper.propose(stepInput(input));
-      try {
-        const batch = options.hgBatch ?? (await this.#peek(stepInput(input)));
-        return (await this.#nextRates(proposal, batch, options.signal)).record;
-      } finally {
-        this.#stepper.discard(proposal);
-      }
+      const batch = options.hgBatch ?? (await this.#peek(stepInput(input)));
+      return await this.#onEngine(async () => {
+        const proposal = await this.#stepper.propose(stepInput(input));
+        try {
+          return (await this.#nextRates(proposal, batch, options.signal)).record;
+        } finally {
+          this.#stepper.discard(proposal);
+        }
+      });
     });
   }
 
   /** A copy of the whole state but for the parameters, which are the model's `stateDict()`. */
   state(): Promise<NewtonSummaryState> {
-    return inTurn(this.#stepper.engine, async () => {
+    return this.#queue.run(async () => {
       this.#assertAlive();
       return {
         ...this.#identity(),
         step: this.#step,
         damping: this.#damping,
         rates: structuredClone(this.#rates),
-        stepper: await this.#stepper.state(),
+        stepper: await this.#onEngine(() => this.#stepper.state()),
         hgLoader: structuredClone(this.#options.hgLoader?.state),
       };
     });
@@ -157,13 +162,13 @@ export class NewtonSummary implements TrainingOptimizer {
    * @throws StateError where the state is of another model, partition, updater, loader or version; then nothing changed.
    */
   restore(saved: unknown): Promise<void> {
-    return inTurn(this.#stepper.engine, async () => {
+    return this.#queue.run(async () => {
       this.#assertAlive();
       checkIdentity(this.#identity(), saved);
       const { step, damping, rates, stepper, hgLoader } = saved as NewtonSummaryState;
       checkProgress({ step, damping, rates }, this.groups.length);
       const undo = this.#placeLoader(hgLoader);
-      await this.#stepper.restore(stepper).catch((error: unknown) => {
+      await this.#onEngine(() => this.#stepper.restore(stepper)).catch((error: unknown) => {
         undo();
         throw error;
       });
@@ -175,9 +180,9 @@ export class NewtonSummary implements TrainingOptimizer {
 
   /** Releases compiled programs and the updater's state; parameters stay with the model. */
   dispose(): Promise<void> {
-    return inTurn(this.#stepper.engine, async () => {
+    return this.#queue.run(async () => {
       this.#disposed = true;
-      await this.#stepper.dispose();
+      await this.#onEngine(() => this.#stepper.dispose());
     });
   }
 
@@ -198,6 +203,10 @@ export class NewtonSummary implements TrainingOptimizer {
     return () => {
       hgLoader.state = at;
     };
+  }
+
+  #onEngine<T>(task: () => Promise<T>): Promise<T> {
+    return inTurn(this.#stepper.engine, task);
   }
 
   #assertAlive(): void {
@@ -235,31 +244,30 @@ export class NewtonSummary implements TrainingOptimizer {
     const due = this.#step % this.#settings.periodHg === 0 || !this.#rates.smoothed;
     if (due) return await this.#summaryStep(input, signal);
     const learningRates = this.learningRates;
-    const loss = await this.#stepper.step(input, learningRates);
+    const loss = await this.#onEngine(() => this.#stepper.step(input, learningRates));
     return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
   }
 
   async #summaryStep(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
-    const proposal = await this.#stepper.propose(input);
-    const { rates, record } = await this.#drawAndSummarize(proposal, input, signal);
-    const learningRates = this.#applied(rates);
-    const loss = await this.#stepper.apply(proposal, learningRates);
-    this.#rates = rates;
-    this.#report(record, proposal.norms);
-    return { step: this.#step, loss: loss ?? Number.NaN, learningRates, update: record };
-  }
-
-  async #drawAndSummarize(
-    proposal: Proposal,
-    input: StepInput,
-    signal: AbortSignal | undefined,
-  ): Promise<{ rates: RateState; record: UpdateRecord }> {
-    try {
-      return await this.#nextRates(proposal, await this.#draw(input), signal);
-    } catch (error) {
-      this.#stepper.discard(proposal);
-      throw error;
-    }
+    const { hgLoader } = this.#options;
+    const at = structuredClone(hgLoader?.state);
+    const batch = await this.#draw(input);
+    return await this.#onEngine(async () => {
+      const proposal = await this.#stepper.propose(input).catch((error: unknown) => {
+        // The summary's batch is not at fault: it is for the next step.
+        if (hgLoader && at !== undefined) hgLoader.state = at;
+        throw error;
+      });
+      const { rates, record } = await this.#nextRates(proposal, batch, signal).catch((error: unknown) => {
+        this.#stepper.discard(proposal);
+        throw error;
+      });
+      const learningRates = this.#applied(rates);
+      const loss = await this.#stepper.apply(proposal, learningRates);
+      this.#rates = rates;
+      this.#report(record, proposal.norms);
+      return { step: this.#step, loss: loss ?? Number.NaN, learningRates, update: record };
+    });
   }
 
   /** The summary along a proposal's directions, and the rates that follow; nothing is changed. */

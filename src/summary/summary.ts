@@ -211,7 +211,10 @@ class Sums {
     check("order3", order3, 1);
     const noEffect = [...groups.keys()].filter((s) => {
       const bound = NOISE * epsilon * entry[s]!;
-      return exit[s]! <= bound && Math.abs(H[s * this.#size + s]! * loss[0]!) <= NOISE * bound * entry[s]!;
+      return (
+        exit[s]! <= bound &&
+        Math.abs(H[s * this.#size + s]! * loss[0]!) <= CURVATURE_NOISE * Math.sqrt(epsilon) * entry[s]! ** 2
+      );
     });
     return { loss: loss[0]!, g, H, order3, noEffect };
   }
@@ -221,9 +224,10 @@ class Sums {
  * A group without effect is told by cancellation: where its parameters enter, Σ |z̄ z'| is of ordinary size, and at the
  * loss the tangents that are left are within this many roundings of zero beside it. Its curvature, in the unit of loss
  * that the entry sum sets, must be small too, or a group that merely stands at a stationary point would be taken out; it
- * is a sum of more terms (up to 190 roundings were seen, and 1e5 or more in groups with an effect), so the square.
+ * is a sum of many terms, and up to 1e4 roundings were seen.
  */
 const NOISE = 64;
+const CURVATURE_NOISE = 16;
 
 /** Both triangles averaged: they are the same sum, rounded differently. */
 function symmetric(H: Float64Array, size: number): Float64Array {
