@@ -38,6 +38,16 @@ export {
   type ValueAndGrad,
   valueAndGrad,
 } from "./summary/index.ts";
-export * from "./util/errors.ts";
+export {
+  DataError,
+  DisposedError,
+  GraphError,
+  GrnewtError,
+  NonFiniteError,
+  OptionError,
+  PartitionError,
+  ShapeError,
+  StateError,
+} from "./util/errors.ts";
 export { type Batch, type Batches, type FloatData, type IntData, type NDArray, ndarray } from "./util/ndarray.ts";
 export { Random } from "./util/random.ts";
