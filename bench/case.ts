@@ -3,7 +3,9 @@ import type { Engine } from "../src/engine/index.ts";
 import { OrtNodeEngine } from "../src/node.ts";
 import { productFlops } from "./count.ts";
 import { makeEpoch } from "./epoch.ts";
-import { measure, Product } from "./measure.ts";
+import { measure } from "./measure.ts";
+import { PacedEngine } from "./paced.ts";
+import { Product } from "./product.ts";
 import type { Measurement, Request } from "./request.ts";
 import { forwardSource, makeSubject, type Subject } from "./subject.ts";
 import { makeTask, type Task } from "./work.ts";
@@ -21,12 +23,17 @@ process.once("message", (request) => {
 /** The warm-up shows the memory; the later runs are timed. */
 async function answer(request: Request): Promise<Measurement> {
   const residentBefore = process.memoryUsage().rss;
-  const { threads, lowMemory = false, repeats, blocks } = request;
-  const engine = new OrtNodeEngine({ threads, lowMemory });
+  const { threads, lowMemory = false } = request;
+  const own = new OrtNodeEngine({ threads, lowMemory });
+  const product = await Product.create(own);
+  // Looks between the parts of a short run would cost it its caches.
+  const long = request.work === "summary" && request.repeats === 1;
+  const paced = long ? new PacedEngine(own, product) : undefined;
+  const engine = paced ?? own;
   const subject = makeSubject(request.model, request.batch);
   const { run, ...facts } = await prepared(request, subject, engine);
   const residentPeak = process.resourceUsage().maxRSS * 1024;
-  const measured = await measure(run, await Product.create(engine), repeats, blocks);
+  const measured = await measure(run, product, request, paced);
   await engine.dispose();
   return { blocks: measured, residentBefore, residentPeak, ...facts };
 }

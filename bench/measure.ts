@@ -1,67 +1,40 @@
-import type { Engine, EngineTensor, Session } from "../src/engine/index.ts";
-import { GraphBuilder, graphOf } from "../src/graph/index.ts";
-import { init } from "../src/nn/index.ts";
-import { input, matmul, slice } from "../src/ops/index.ts";
-import { Random } from "../src/util/random.ts";
-import type { Block } from "./request.ts";
+import type { PacedEngine } from "./paced.ts";
+import type { Product } from "./product.ts";
+import type { Block, Request } from "./request.ts";
 
-const SIDE = 1024;
-const LOOKS = 7;
-
-/** FLOPs of the product that everything is held against. */
-export const PRODUCT_FLOPS: number = 2 * SIDE ** 3;
-
-/**
- * The yardstick: the engine's product of two matrices of 1024². Only one row of the result leaves the engine, so that
- * no copy of it is timed.
- */
-export class Product {
-  readonly #session: Session;
-  readonly #inputs: Readonly<Record<string, EngineTensor>>;
-  readonly #engine: Engine;
-
-  private constructor(engine: Engine, session: Session, inputs: Readonly<Record<string, EngineTensor>>) {
-    this.#engine = engine;
-    this.#session = session;
-    this.#inputs = inputs;
-  }
-
-  static async create(engine: Engine): Promise<Product> {
-    const b = new GraphBuilder();
-    const [x, y] = ["x", "y"].map((name) => input(b, name, [SIDE, SIDE]));
-    const session = await engine.compile(graphOf({ row: slice(b, matmul(b, x!, y!), 0, 0, 1) }));
-    const random = new Random(0);
-    const matrix = () => engine.upload(init.uniform([SIDE, SIDE], 1, random));
-    return new Product(engine, session, { x: await matrix(), y: await matrix() });
-  }
-
-  /** The median time of some products, in ms, the first one not counted. */
-  async look(): Promise<number> {
-    const times = await timed(async () => {
-      const { row } = await this.#session.run(this.#inputs);
-      this.#engine.release(row!);
-    }, LOOKS + 1);
-    return median(times.slice(1));
-  }
-}
-
-/** Times some blocks of runs, the product before and after each. */
+/** Times some blocks of runs, with looks at the product before and after each, and where the engine is paced, within. */
 export async function measure(
   run: () => Promise<void>,
   product: Product,
-  repeats: number,
-  blocks: number,
+  { repeats, blocks }: Pick<Request, "repeats" | "blocks">,
+  paced: PacedEngine | undefined,
 ): Promise<Block[]> {
   const measured: Block[] = [];
   for (let i = 0; i < blocks; i++) {
     const before = await product.look();
-    const times = await timed(run, repeats);
-    measured.push({ times, product: [before, await product.look()] });
+    const { times, looks } = paced
+      ? await timedPaced(run, repeats, paced)
+      : { times: await timed(run, repeats), looks: [] };
+    measured.push({ times, product: [before, ...looks, await product.look()] });
   }
   return measured;
 }
 
-async function timed(run: () => Promise<void>, repeats: number): Promise<number[]> {
+async function timedPaced(run: () => Promise<void>, repeats: number, paced: PacedEngine) {
+  const times: number[] = [];
+  const looks: number[] = [];
+  for (let i = 0; i < repeats; i++) {
+    paced.start();
+    const [time] = await timed(run, 1);
+    const stopped = paced.stop();
+    times.push(time! - stopped.taken);
+    looks.push(...stopped.looks);
+  }
+  return { times, looks };
+}
+
+/** Runs in a row, each one's time in ms. */
+export async function timed(run: () => Promise<void>, repeats: number): Promise<number[]> {
   const times: number[] = [];
   for (let i = 0; i < repeats; i++) {
     const begun = performance.now();
@@ -69,6 +42,10 @@ async function timed(run: () => Promise<void>, repeats: number): Promise<number[
     times.push(performance.now() - begun);
   }
   return times;
+}
+
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 /** The middle one, or the mean of the two in the middle. */

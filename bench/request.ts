@@ -27,11 +27,12 @@ export interface Request {
   readonly blocks: number;
 }
 
-/** Some runs in a row, in ms, between two looks at the 1024³ product. */
+/** Some runs in a row, and the 1024³ product before and after them, in a summary also between its parts. */
 export interface Block {
+  /** In ms. */
   readonly times: readonly number[];
-  /** The median time of the product in ms, right before and right after. */
-  readonly product: readonly [number, number];
+  /** The mean time of some products in ms, at each look. */
+  readonly product: readonly number[];
 }
 
 /** What a process measured. */

@@ -1,4 +1,5 @@
-import { median, PRODUCT_FLOPS } from "./measure.ts";
+import { mean, median } from "./measure.ts";
+import { PRODUCT_FLOPS } from "./product.ts";
 import type { Block, Measurement } from "./request.ts";
 import type { Bar, Row } from "./suites.ts";
 
@@ -9,8 +10,8 @@ export interface Measured {
 }
 
 /**
- * What a row's measurements come to. Other work on the machine only adds time, so that everything but the median is taken
- * from the fastest block: of several runs, so that what they leave behind to clean up is part of it.
+ * What a row's measurements come to. Other work on the machine only adds time, so that times and speeds are those of
+ * the fastest block: of several runs, so that what they leave behind to clean up is part of it.
  */
 export interface Result {
   readonly name: string;
@@ -22,9 +23,10 @@ export interface Result {
   readonly forwards?: number;
   /** FLOPs of the matrix products in forward passes: what `forwards` would be if products were all. */
   readonly count?: number;
-  /** GFLOP/s of its own products, of the 1024³ product at its fastest, and the one over the other in per cent. */
+  /** GFLOP/s of its own products, and of the 1024³ product at its fastest. */
   readonly speed?: number;
   readonly product: number;
+  /** Its speed over that of the product beside it, in per cent; both see the same other work. */
   readonly share?: number;
   /** Resident bytes at most, of the largest round. */
   readonly peak?: number;
@@ -53,8 +55,9 @@ function blocksOf(measurements: readonly Measurement[]): Block[] {
   return measurements.flatMap(({ blocks }) => blocks);
 }
 
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+/** The speed of the work over that of the product beside it, in per cent: the median of all blocks. */
+function shareOf(blocks: readonly Block[], flops: number): number {
+  return median(blocks.map(({ times, product }) => (100 * flops * mean(product)) / (mean(times) * PRODUCT_FLOPS)));
 }
 
 function resultOf(row: Row, measurements: readonly Measurement[], leasts: Leasts): Result {
@@ -64,14 +67,13 @@ function resultOf(row: Row, measurements: readonly Measurement[], leasts: Leasts
   const forward = row.forward === undefined ? undefined : leasts.get(row.forward);
   const peaks = measurements.flatMap(({ residentPeak }) => residentPeak ?? []);
   const product = PRODUCT_FLOPS / Math.min(...blocks.flatMap((block) => block.product)) / 1e6;
-  const speed = flops === undefined ? undefined : flops / least / 1e6;
   const figures = {
     name: row.name,
     median: median(blocks.flatMap(({ times }) => times)),
     least,
     product,
     ...(forward === undefined ? {} : { forwards: least / forward }),
-    ...(speed === undefined ? {} : { speed, share: (100 * speed) / product }),
+    ...(flops === undefined ? {} : { speed: flops / least / 1e6, share: shareOf(blocks, flops) }),
     ...(flops === undefined || forwardFlops === undefined ? {} : { count: flops / forwardFlops }),
     ...(peaks.length === 0 ? {} : { peak: Math.max(...peaks) }),
     ...(part === undefined ? {} : { part }),
