@@ -31,7 +31,7 @@ export class Product {
     const [x, y] = ["x", "y"].map((name) => input(b, name, [SIDE, SIDE]));
     const session = await engine.compile(graphOf({ z: matmul(b, x!, y!) }));
     const random = new Random(0);
-    const matrix = () => engine.upload(init.uniform([SIDE, SIDE], 1, random));
+    const matrix = () => engine.upload(init.uniform([SIDE, SIDE], { a: -1, random }));
     return new Product(engine, session, { x: await matrix(), y: await matrix() });
   }
 

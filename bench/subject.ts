@@ -31,7 +31,7 @@ export function makeSubject(name: ModelName, samples: number, seed: number = 0):
 
 function noise(samples: number, width: number, classes: number, random: Random): Batch {
   const labels = Int32Array.from({ length: samples }, () => random.below(classes));
-  return { x: init.normal([samples, width], 1, random), y: { shape: [samples], data: labels } };
+  return { x: init.normal([samples, width], { random }), y: { shape: [samples], data: labels } };
 }
 
 /** A direction of noise, as large as the parameters are: it takes no gradient to make. */
@@ -39,7 +39,7 @@ export function noiseDirection({ objective: { variables } }: Subject, seed: numb
   const random = new Random(seed);
   const arrays = [...variables].map(([name, { shape }]): [string, NDArray<Float32Array>] => [
     name,
-    init.normal(shape, 1 / Math.sqrt(shape.at(-1)!), random),
+    init.normal(shape, { std: 1 / Math.sqrt(shape.at(-1)!), random }),
   ]);
   return Object.fromEntries(arrays);
 }

@@ -48,8 +48,10 @@ export class Perceptron extends Module {
     this.layers = layers.slice(1).map((outFeatures, i) => {
       const inFeatures = layers[i]!;
       const layer = new Linear(inFeatures, outFeatures);
-      layer.weight.variable.write(init.normal([outFeatures, inFeatures], sigmaW / Math.sqrt(inFeatures), random));
-      layer.bias!.variable.write(init.normal([outFeatures], sigmaB, random));
+      layer.weight.variable.write(
+        init.normal([outFeatures, inFeatures], { std: sigmaW / Math.sqrt(inFeatures), random }),
+      );
+      layer.bias!.variable.write(init.normal([outFeatures], { std: sigmaB, random }));
       return layer;
     });
     this.#activation = activations[activation];

@@ -13,9 +13,9 @@ export class Linear extends Module {
     super();
     checkWhole("inFeatures", inFeatures, 1);
     checkWhole("outFeatures", outFeatures, 1);
-    const bound = 1 / Math.sqrt(inFeatures);
-    this.weight = new Parameter(uniform([outFeatures, inFeatures], bound));
-    if (options.bias ?? true) this.bias = new Parameter(uniform([outFeatures], bound));
+    const b = 1 / Math.sqrt(inFeatures);
+    this.weight = new Parameter(uniform([outFeatures, inFeatures], { a: -b, b }));
+    if (options.bias ?? true) this.bias = new Parameter(uniform([outFeatures], { a: -b, b }));
   }
 
   override forward(x: Tensor): Tensor {
