@@ -25,7 +25,8 @@ import { BATCH_SIZE, constant } from "../ops/index.ts";
 import { DataError, NonFiniteError, OptionError, ShapeError } from "../util/errors.ts";
 import { type Batch, type Batches, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
-import { canonical, type NamedGroup, nameGroups, type Partition } from "./partition.ts";
+import { type NamedGroup, nameGroups, type Partition } from "./groups.ts";
+import { canonical } from "./partition.ts";
 import { directionInput, runSummary, type Summary, summarySource, totalsSource } from "./summary.ts";
 
 /** Arrays by parameter name: a gradient or a direction. */

@@ -8,15 +8,17 @@ export {
   type ValueAndGrad,
   valueAndGrad,
 } from "./compute.ts";
-export * as partition from "./partition.ts";
 export {
+  type LayerCut,
   type NamedGroup,
   nameGroups,
   type ParameterGroup,
   type ParameterLike,
   type ParameterTree,
   type Partition,
-} from "./partition.ts";
+} from "./groups.ts";
+export * as partition from "./partition.ts";
+export type { Pattern } from "./pattern.ts";
 export {
   directionInput,
   runSummary,

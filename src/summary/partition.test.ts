@@ -16,6 +16,11 @@ const named = (model: Module, groups: Partition) =>
 
 const layers = (count: number) => Array.from({ length: count }, (_, i) => [`${i}.weight`, `${i}.bias`]).flat();
 const mlp = () => tree(...layers(3));
+/** Layers that are cut, a head of which the first layer stays whole, and something else. */
+const headed = () =>
+  Object.assign(tree(...layers(3).map((name) => `body.${name}`), ...layers(2).map((name) => `head.${name}`), "scale"), {
+    layerCut: { cut: /^body/, whole: "head.0.*" },
+  });
 const mixed = () => tree("0.weight", "0.bias", "norm.gain", "out.weight", "weight");
 
 test.each<[string, Module, (model: Module) => Partition, string[]]>([
@@ -52,9 +57,9 @@ test.each<[string, Module, (model: Module) => Partition, string[]]>([
     ],
   ],
   [
-    "more blocks than parameters",
+    "blocks without a weight or a bias",
     tree("0.weight", "0.bias"),
-    (model) => partition.blocks(model, 5),
+    (model) => partition.blocks(model, 2),
     ["block 0 weights: 0.weight", "block 1 biases: 0.bias"],
   ],
   [
@@ -79,6 +84,70 @@ test.each<[string, Module, (model: Module) => Partition, string[]]>([
       "turn 1 biases: 1.bias",
     ],
   ],
+  [
+    "blocks of the layers that a model's cut names",
+    headed(),
+    (model) => partition.layerBlocks(model, 2),
+    [
+      "block 0 weights: body.0.weight body.1.weight",
+      "block 1 weights: body.2.weight",
+      "head.0.weight: head.0.weight",
+      "block 0 biases: body.0.bias body.1.bias",
+      "block 1 biases: body.2.bias",
+      "head.0.bias: head.0.bias",
+      "rest: head.1.weight head.1.bias scale",
+    ],
+  ],
+  [
+    "turns of the layers that a model's cut names",
+    headed(),
+    (model) => partition.alternate(model, 3),
+    [
+      "turn 0 weights: body.0.weight",
+      "turn 1 weights: body.1.weight",
+      "turn 2 weights: body.2.weight",
+      "head.0.weight: head.0.weight",
+      "turn 0 biases: body.0.bias",
+      "turn 1 biases: body.1.bias",
+      "turn 2 biases: body.2.bias",
+      "head.0.bias: head.0.bias",
+      "rest: head.1.weight head.1.bias scale",
+    ],
+  ],
+  [
+    "modules",
+    headed(),
+    (model) => partition.modules(model),
+    [
+      "body.0: body.0.weight body.0.bias",
+      "body.1: body.1.weight body.1.bias",
+      "body.2: body.2.weight body.2.bias",
+      "head.0: head.0.weight head.0.bias",
+      "head.1: head.1.weight head.1.bias",
+      "the model's own: scale",
+    ],
+  ],
+  [
+    "modules to a depth",
+    headed(),
+    (model) => partition.modules(model, 1),
+    [
+      "body: body.0.weight body.0.bias body.1.weight body.1.bias body.2.weight body.2.bias",
+      "head: head.0.weight head.0.bias head.1.weight head.1.bias",
+      "the model's own: scale",
+    ],
+  ],
+  [
+    "patterns, of which the first that fits counts",
+    headed(),
+    (model) => partition.patterns(model, ["body.*.weight", [/^head.*bias$/, "scale"], "**.weight"]),
+    [
+      "body.*.weight: body.0.weight body.1.weight body.2.weight",
+      "/^head.*bias$/+scale: head.0.bias head.1.bias scale",
+      "**.weight: head.0.weight head.1.weight",
+      "rest: body.0.bias body.1.bias body.2.bias",
+    ],
+  ],
 ])("%s", (_what, model, make, expected) => {
   expect(named(model, make(model))).toEqual(expected);
 });
@@ -88,10 +157,32 @@ test("frozen parameters are in no group", () => {
   for (const [name, parameter] of model.namedParameters()) parameter.requiresGrad = name.startsWith("1");
   for (const make of [partition.canonical, partition.trivial, partition.wb])
     expect(make(model).flatMap(({ params }) => params)).toEqual(model.parameters().slice(2, 4));
-  expect(named(model, partition.layerBlocks(model, 2))).toEqual([
+  expect(named(model, partition.layerBlocks(model, 1))).toEqual([
     "block 0 weights: 1.weight",
     "block 0 biases: 1.bias",
   ]);
+});
+
+describe("a name", () => {
+  test.each<[string, (model: Module) => Partition]>([
+    ["canonical", partition.canonical],
+    ["trivial", partition.trivial],
+    ["wb", partition.wb],
+    ["modules", (model) => partition.modules(model)],
+    ["modules-1", (model) => partition.modules(model, 1)],
+    ["blocks-2", (model) => partition.layerBlocks(model, 2)],
+    ["alternate-3", (model) => partition.alternate(model, 3)],
+  ])("%s", (name, make) => {
+    const model = headed();
+    expect(partition.byName(model, name)).toEqual(make(model));
+  });
+
+  test.each(["", "blocks", "blocks-n", "blocks-2x", "wb-2", "toString", "alternate--1"])("%j is refused", (name) => {
+    expect(() => partition.byName(mlp(), name)).toThrow(PartitionError);
+    expect(() => partition.byName(mlp(), name)).toThrow(
+      `unknown partition "${name}"; it is one of canonical, trivial, wb, modules, modules-n, blocks-n, alternate-n`,
+    );
+  });
 });
 
 describe("refused", () => {
@@ -104,6 +195,32 @@ describe("refused", () => {
     expect(() => make(mixed())).toThrow(/norm.gain is neither/);
     for (const count of [0, -1, 1.5, Number.NaN])
       expect(() => partition[name as "blocks"](mlp(), count)).toThrow(OptionError);
+  });
+
+  test.each<[string, () => Partition, string]>([
+    [
+      "blocks",
+      () => partition.blocks(mlp(), 7),
+      "blocks: cannot make 7 groups of the 6 parameters that can be trained",
+    ],
+    ["layerBlocks", () => partition.layerBlocks(mlp(), 4), "layerBlocks: cannot make 4 groups of the 3 weights"],
+    ["alternate", () => partition.byName(headed(), "alternate-4"), "alternate: cannot make 4 groups of the 3 weights"],
+  ])("%s of more than there is", (_name, make, message) => {
+    expect(make).toThrow(PartitionError);
+    expect(make).toThrow(message);
+  });
+
+  test.each<[string, (string | RegExp)[]]>([
+    ["that fits none", ["nosuch.*"]],
+    ["that must fit the whole name", ["body.0", "weight"]],
+    ["in which * meets a dot", ["*.weight"]],
+    ["of which a dot is no letter", ["body?0?weight", "body_0_weight"]],
+    ["whose parameters have gone to others", ["**", /bias/]],
+  ])("a pattern %s", (_what, patterns) => {
+    expect(() => partition.patterns(headed(), patterns)).toThrow(PartitionError);
+    expect(() => partition.patterns(headed(), patterns)).toThrow(
+      /no parameter is left for .*; the model's are body.0.weight/,
+    );
   });
 
   const model = mlp();

@@ -1,26 +1,7 @@
-import type { Variable } from "../engine/index.ts";
 import { PartitionError } from "../util/errors.ts";
 import { checkWhole } from "../util/options.ts";
-
-/** A parameter as a partition sees it. */
-export interface ParameterLike {
-  readonly variable: Variable;
-}
-
-/** Parameters with names, in order: a model. */
-export interface ParameterTree<P extends ParameterLike = ParameterLike> {
-  namedParameters(): [string, P][];
-}
-
-/** Parameters that share one learning rate. */
-export interface ParameterGroup<P extends ParameterLike = ParameterLike> {
-  /** For logs and reports; made from the parameters' names where it is left out. */
-  readonly name?: string;
-  readonly params: readonly P[];
-}
-
-/** Every trainable parameter of a model in exactly one group. */
-export type Partition<P extends ParameterLike = ParameterLike> = readonly ParameterGroup<P>[];
+import type { ParameterGroup, ParameterLike, ParameterTree, Partition } from "./groups.ts";
+import { type Pattern, tester } from "./pattern.ts";
 
 type Named<P> = readonly (readonly [string, P])[];
 
@@ -68,54 +49,162 @@ export function namesByList<P extends ParameterLike>(
   model: ParameterTree<P>,
   lists: readonly (readonly string[])[],
 ): Partition<P> {
-  const members = trainable(model);
   const listOf = (name: string): number => lists.findIndex((list) => list.some((pattern) => fits(name, pattern)));
-  const grouped = lists.map((list, i) =>
-    groupOf(
-      list.join("+"),
-      members.filter(([name]) => listOf(name) === i),
-    ),
+  return withRest(
+    trainable(model),
+    lists.map((list) => list.join("+")),
+    listOf,
   );
-  return [
-    ...grouped.flat(),
-    ...groupOf(
-      "rest",
-      members.filter(([name]) => listOf(name) < 0),
-    ),
-  ];
 }
 
-/** The parameters cut into `count` runs of nearly equal number, each a group of its weights and one of its biases. */
+/**
+ * One group for each pattern or list of patterns, of the parameters whose names fit it, and one for the rest. A parameter
+ * that fits several goes to the first.
+ * @throws PartitionError where a pattern is left without a parameter.
+ */
+export function patterns<P extends ParameterLike>(
+  model: ParameterTree<P>,
+  lists: readonly (Pattern | readonly Pattern[])[],
+): Partition<P> {
+  const members = trainable(model);
+  const entries = lists.flatMap((list, i) =>
+    [list].flat().map((pattern) => ({ pattern, group: i, test: tester(pattern) })),
+  );
+  const entryOf = new Map(members.map(([name]) => [name, entries.find(({ test }) => test(name))]));
+  const used = new Set(entryOf.values());
+  const idle = entries.find((entry) => !used.has(entry));
+  if (idle)
+    throw new PartitionError(
+      `patterns: no parameter is left for ${idle.pattern}; the model's are ${members.map(([name]) => name).join(", ")}`,
+    );
+  return withRest(
+    members,
+    lists.map((list) => [list].flat().join("+")),
+    (name) => entryOf.get(name)?.group ?? -1,
+  );
+}
+
+/** A group for each of `titles`, of the parameters that `groupAt` gives its index, and one for those without. */
+function withRest<P extends ParameterLike>(
+  members: Named<P>,
+  titles: readonly string[],
+  groupAt: (name: string) => number,
+): Partition<P> {
+  const at = (i: number): Named<P> => members.filter(([name]) => groupAt(name) === i);
+  return [...titles.flatMap((title, i) => groupOf(title, at(i))), ...groupOf("rest", at(-1))];
+}
+
+/**
+ * One group for each module that has parameters of its own, named by its path.
+ * @param depth how many names of the path count: with 1, whatever lies below one of the model's fields is one group.
+ */
+export function modules<P extends ParameterLike>(
+  model: ParameterTree<P>,
+  depth: number = Number.MAX_SAFE_INTEGER,
+): Partition<P> {
+  checkWhole("depth", depth, 1);
+  const found = new Map<string, Named<P>>();
+  for (const member of trainable(model)) {
+    const path = member[0].split(".").slice(0, -1).slice(0, depth).join(".") || "the model's own";
+    found.set(path, [...(found.get(path) ?? []), member]);
+  }
+  return [...found].flatMap(([path, members]) => groupOf(path, members));
+}
+
+/**
+ * The parameters cut into `count` runs of nearly equal number, each a group of its weights and one of its biases.
+ * @throws PartitionError where a parameter is neither, or there are fewer than `count`.
+ */
 export function blocks<P extends ParameterLike>(model: ParameterTree<P>, count: number): Partition<P> {
   const members = trainable(model);
   weightsAndBiases(members);
+  checkCount("blocks", count, members.length, "parameters");
   return runs(members, count).flatMap((run, i) => {
     const [weights, biases] = weightsAndBiases(run);
     return [...groupOf(`block ${i} weights`, weights), ...groupOf(`block ${i} biases`, biases)];
   });
 }
 
-/** The layers cut into `count` runs of nearly equal number: a group of weights for each run, then one of biases for each. */
+/**
+ * The layers cut into `count` runs of nearly equal number: a group of weights for each run, then one of biases for each.
+ * A model's `layerCut` may keep some layers out of the runs.
+ * @throws PartitionError where a parameter of such a layer is neither weight nor bias, or there are fewer weights than `count`.
+ */
 export function layerBlocks<P extends ParameterLike>(model: ParameterTree<P>, count: number): Partition<P> {
-  const [weights, biases] = weightsAndBiases(trainable(model));
+  return cutLayers("layerBlocks", model, count, (members, kind) =>
+    runs(members, count).flatMap((run, i) => groupOf(`block ${i} ${kind}`, run)),
+  );
+}
+
+/**
+ * Layers i, i + count, i + 2 count, … together: `count` groups of weights, then as many of biases. A model's `layerCut` may
+ * keep some layers out of the turns.
+ * @throws PartitionError as `layerBlocks`.
+ */
+export function alternate<P extends ParameterLike>(model: ParameterTree<P>, count: number): Partition<P> {
+  return cutLayers("alternate", model, count, (members, kind) =>
+    Array.from({ length: count }, (_, i) => members.filter((_, at) => at % count === i)).flatMap((turn, i) =>
+      groupOf(`turn ${i} ${kind}`, turn),
+    ),
+  );
+}
+
+/** The groups that `cut` makes of the weights, those of the whole layers, the same of the biases, and one of the rest. */
+function cutLayers<P extends ParameterLike>(
+  where: string,
+  model: ParameterTree<P>,
+  count: number,
+  cut: (members: Named<P>, kind: string) => Partition<P>,
+): Partition<P> {
+  const { cut: cutPattern, whole: wholePattern } = model.layerCut ?? { cut: "**", whole: "" };
+  const [isCut, isWhole] = [tester(cutPattern), tester(wholePattern)];
+  const members = trainable(model);
+  const [cutWeights, cutBiases] = weightsAndBiases(members.filter(([name]) => isCut(name)));
+  const [wholeWeights, wholeBiases] = weightsAndBiases(members.filter(([name]) => isWhole(name)));
+  checkCount(where, count, cutWeights.length, "weights");
+  const each = (whole: Named<P>): Partition<P> => whole.flatMap((member) => groupOf(member[0], [member]));
   return [
-    ...runs(weights, count).flatMap((run, i) => groupOf(`block ${i} weights`, run)),
-    ...runs(biases, count).flatMap((run, i) => groupOf(`block ${i} biases`, run)),
+    ...cut(cutWeights, "weights"),
+    ...each(wholeWeights),
+    ...cut(cutBiases, "biases"),
+    ...each(wholeBiases),
+    ...groupOf(
+      "rest",
+      members.filter(([name]) => !isCut(name) && !isWhole(name)),
+    ),
   ];
 }
 
-/** Layers i, i + count, i + 2 count, … together: `count` groups of weights, then as many of biases. */
-export function alternate<P extends ParameterLike>(model: ParameterTree<P>, count: number): Partition<P> {
+function checkCount(where: string, count: number, available: number, what: string): void {
   checkWhole("count", count, 1);
-  const turns = (members: Named<P>, kind: string): Partition<P> =>
-    Array.from({ length: count }, (_, i) =>
-      groupOf(
-        `turn ${i} ${kind}`,
-        members.filter((_, at) => at % count === i),
-      ),
-    ).flat();
-  const [weights, biases] = weightsAndBiases(trainable(model));
-  return [...turns(weights, "weights"), ...turns(biases, "biases")];
+  if (count > available)
+    throw new PartitionError(`${where}: cannot make ${count} groups of the ${available} ${what} that can be trained`);
+}
+
+type Maker = <P extends ParameterLike>(model: ParameterTree<P>, count: number) => Partition<P>;
+
+/** The partitions that need at most a number. */
+const makers: Readonly<Record<string, Maker>> = {
+  canonical,
+  trivial,
+  wb,
+  modules: (model) => modules(model),
+  "modules-n": modules,
+  "blocks-n": layerBlocks,
+  "alternate-n": alternate,
+};
+
+/**
+ * The partition of that name: canonical, trivial, wb, modules, modules-n (`modules` to depth n), blocks-n (`layerBlocks`)
+ * or alternate-n, with a number for n.
+ * @throws PartitionError for another name, or where the model cannot be cut so.
+ */
+export function byName<P extends ParameterLike>(model: ParameterTree<P>, name: string): Partition<P> {
+  const [, kind, count] = /^(.*-)([0-9]+)$/.exec(name) ?? [];
+  const key = kind === undefined ? name : `${kind}n`;
+  if (!Object.hasOwn(makers, key) || name.endsWith("-n"))
+    throw new PartitionError(`unknown partition "${name}"; it is one of ${Object.keys(makers).join(", ")}`);
+  return makers[key]!(model, Number(count));
 }
 
 /** @throws PartitionError where a parameter is neither */
@@ -127,42 +216,7 @@ function weightsAndBiases<P>(members: Named<P>): [Named<P>, Named<P>] {
 
 /** Cut into runs whose lengths differ by at most one, the longer ones first. */
 function runs<T>(items: readonly T[], count: number): T[][] {
-  checkWhole("count", count, 1);
   const [length, longer] = [Math.floor(items.length / count), items.length % count];
   const start = (i: number): number => i * length + Math.min(i, longer);
   return Array.from({ length: count }, (_, i) => items.slice(start(i), start(i + 1)));
-}
-
-/** A partition with its groups named and its parameters known by name. */
-export interface NamedGroup {
-  readonly name: string;
-  readonly members: readonly string[];
-}
-
-/**
- * Checks a partition against a model's variables.
- * @throws PartitionError where it misses, repeats or invents a parameter, has an empty group, or there is nothing to train.
- */
-export function nameGroups(partition: Partition, variables: ReadonlyMap<string, Variable>): NamedGroup[] {
-  const nameOf = new Map([...variables].map(([name, variable]) => [variable, name]));
-  const seen = new Set<string>();
-  if (!Array.isArray(partition)) throw new PartitionError("partition: expected a list of groups, [{ params: […] }, …]");
-  const groups = (partition as Partition).map(({ name, params }, i) => {
-    if (!Array.isArray(params)) throw new PartitionError(`partition: group ${name ?? i} has no list of params`);
-    if (params.length === 0) throw new PartitionError(`partition: group ${name ?? i} is empty`);
-    const members = params.map(({ variable }) => {
-      const member = nameOf.get(variable);
-      if (member === undefined)
-        throw new PartitionError(`partition: group ${name ?? i} has a parameter that the model lacks`);
-      if (!variable.trainable) throw new PartitionError(`partition: group ${name ?? i} has ${member}, which is frozen`);
-      if (seen.has(member)) throw new PartitionError(`partition: ${member} is in two places`);
-      seen.add(member);
-      return member;
-    });
-    return { name: name ?? members.join("+"), members };
-  });
-  for (const [name, { trainable: needed }] of variables)
-    if (needed && !seen.has(name)) throw new PartitionError(`partition: ${name} is in no group`);
-  if (seen.size === 0) throw new PartitionError("partition: the model has no parameter that is not frozen");
-  return groups;
 }

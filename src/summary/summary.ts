@@ -28,7 +28,7 @@ import { countOf, type Graph, GraphBuilder, graphOf } from "../graph/index.ts";
 import { BATCH_SIZE, input } from "../ops/index.ts";
 import { NonFiniteError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
-import type { NamedGroup } from "./partition.ts";
+import type { NamedGroup } from "./groups.ts";
 
 /** Derivatives of φ(η) = L(θ + Σ η_s u_s) at 0, with S groups. */
 export interface Summary {
