@@ -1,11 +1,39 @@
+export {
+  type ConvOptions,
+  type ConvTransposeOptions,
+  conv1d,
+  conv2d,
+  convTranspose1d,
+  convTranspose2d,
+  type Size,
+} from "./conv.ts";
 export { type Evaluation, evaluate } from "./evaluate.ts";
 export { fromFunction, type ParameterFunction } from "./function-module.ts";
 export { type Activation, activations, linear, logSoftmax, logsumexp, softmax } from "./functional.ts";
 export * as init from "./init.ts";
 export { manualSeed } from "./init.ts";
+export { Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d } from "./layers/conv.ts";
+export {
+  AdaptiveAvgPool2d,
+  AdaptiveMaxPool2d,
+  AvgPool1d,
+  AvgPool2d,
+  MaxPool1d,
+  MaxPool2d,
+} from "./layers/pool.ts";
 export { Lambda, Linear, Sequential } from "./layers.ts";
 export type { Loss, NllOptions } from "./losses.ts";
 export * as losses from "./losses.ts";
 export { Module, Parameter, type StateDict } from "./module.ts";
 export { type FullLoss, fullObjective, objective } from "./objective.ts";
+export {
+  type AvgPoolOptions,
+  adaptiveAvgPool2d,
+  adaptiveMaxPool2d,
+  avgPool1d,
+  avgPool2d,
+  type MaxPoolOptions,
+  maxPool1d,
+  maxPool2d,
+} from "./pool.ts";
 export { cat, constant, Tensor, type TensorLike, where } from "./tensor.ts";

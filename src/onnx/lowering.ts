@@ -1,6 +1,6 @@
 import { type BatchDim, type DType, formatDim, isBatch, type Node, type Shape } from "../graph/index.ts";
 import { internal } from "../util/errors.ts";
-import type { Attribute, ElementType, OnnxNode, OnnxTensor } from "./model-proto.ts";
+import { type Attribute, ELEMENT, type ElementType, type OnnxNode, type OnnxTensor } from "./model-proto.ts";
 
 /** The real numbers of a compiled graph. */
 export type Precision = "float32" | "float64";
@@ -27,11 +27,27 @@ export class Lowering {
     return dtype === "float" ? this.precision : dtype === "int" ? "int64" : "bool";
   }
 
+  /** The number by which attributes name a dtype. */
+  elementCode(dtype: DType): number {
+    return ELEMENT[this.element(dtype)];
+  }
+
   /** Adds an operator and names its result. */
   emit(type: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}): string {
-    const output = `${OWN}${type}_${this.nodes.length}`;
-    this.nodes.push({ type, inputs, output, attributes });
-    return output;
+    return this.emitAll(type, inputs, 1, attributes)[0]!;
+  }
+
+  /** Adds an operator with several results and names them. */
+  emitAll(
+    type: string,
+    inputs: readonly string[],
+    count: number,
+    attributes: Readonly<Record<string, Attribute>> = {},
+  ): readonly string[] {
+    const own = `${OWN}${type}_${this.nodes.length}`;
+    const outputs = Array.from({ length: count }, (_, i) => (i === 0 ? own : `${own}_${i}`));
+    this.nodes.push({ type, inputs, outputs, attributes });
+    return outputs;
   }
 
   /**
@@ -40,14 +56,14 @@ export class Lowering {
    */
   output(value: string, name: string): void {
     const current = this.#outputs.get(value) ?? value;
-    const at = this.nodes.findIndex((node) => node.output === value);
+    const at = this.nodes.findIndex((node) => node.outputs.includes(value));
     const node = this.nodes[at];
     if (!node) {
-      this.nodes.push({ type: "Identity", inputs: [current], output: name, attributes: {} });
+      this.nodes.push({ type: "Identity", inputs: [current], outputs: [name], attributes: {} });
       return;
     }
     this.#outputs.set(value, name);
-    this.nodes.splice(at, 1, { ...node, output: name });
+    this.nodes.splice(at, 1, { ...node, outputs: node.outputs.map((output) => (output === value ? name : output)) });
     for (let i = at + 1; i < this.nodes.length; i++) {
       const user = this.nodes[i]!;
       if (user.inputs.includes(value))

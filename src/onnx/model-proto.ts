@@ -14,7 +14,7 @@ export type Attribute = number | readonly number[] | { readonly float: number } 
 export interface OnnxNode {
   readonly type: string;
   readonly inputs: readonly string[];
-  readonly output: string;
+  readonly outputs: readonly string[];
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
@@ -71,7 +71,7 @@ function encodeGraph(writer: BinaryWriter, graph: OnnxGraph): void {
 
 function encodeNode(writer: BinaryWriter, node: OnnxNode): void {
   for (const input of node.inputs) writer.tag(1, WireType.LengthDelimited).string(input);
-  writer.tag(2, WireType.LengthDelimited).string(node.output);
+  for (const output of node.outputs) writer.tag(2, WireType.LengthDelimited).string(output);
   writer.tag(4, WireType.LengthDelimited).string(node.type);
   for (const [name, value] of Object.entries(node.attributes))
     message(writer, 5, (w) => encodeAttribute(w, name, value));

@@ -1,8 +1,8 @@
 import { isBatch, type Shape } from "../graph/index.ts";
 import type { AttrsOf, Primitive } from "../ops/index.ts";
 import { internal } from "../util/errors.ts";
+import { conv, convInput, convWeight, maxPool, maxPoolIndex } from "./conv.ts";
 import type { Lower, Lowering } from "./lowering.ts";
-import { ELEMENT } from "./model-proto.ts";
 
 /** The operator of the same meaning, with no attributes. */
 function direct(type: string): Lower<unknown> {
@@ -53,6 +53,11 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   argmax: (to, { attrs }, [x]) => to.emit("ArgMax", [x!], { axis: attrs.axis, keepdims: 1 }),
   max: (to, { attrs }, [x]) => to.emit("ReduceMax", [x!, to.ints([attrs.axis])], { keepdims: 1 }),
   matmul: direct("MatMul"),
+  conv,
+  convInput,
+  convWeight,
+  maxPool,
+  maxPoolIndex,
   add: direct("Add"),
   sub: direct("Sub"),
   scale: (to, { attrs, dtype }, [x]) => to.emit("Mul", [x!, to.constant([attrs.factor], [], dtype)]),
@@ -61,7 +66,7 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   greater: direct("Greater"),
   equal: direct("Equal"),
   sign: direct("Sign"),
-  cast: (to, { attrs }, [x]) => to.emit("Cast", [x!], { to: ELEMENT[to.element(attrs.dtype)] }),
+  cast: (to, { attrs }, [x]) => to.emit("Cast", [x!], { to: to.elementCode(attrs.dtype) }),
   stopGradient: (_to, _node, [x]) => x ?? internal("stopGradient without an input"),
   exp: direct("Exp"),
   log: direct("Log"),

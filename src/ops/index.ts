@@ -1,7 +1,9 @@
 import * as arithmetic from "./arithmetic.ts";
+import { convInputOp, convOp, convWeightOp } from "./conv.ts";
 import * as elementwise from "./elementwise.ts";
 import { matmulOp } from "./matmul.ts";
 import { concatOp, padOp, permuteOp, reshapeOp, sliceOp } from "./move.ts";
+import { maxPoolIndexOp, maxPoolOp } from "./pool.ts";
 import { broadcastOp, sumOp } from "./reduce.ts";
 import { argmaxOp, gatherOp, maxOp, scatterAddOp } from "./select.ts";
 import { constantOp, inputOp } from "./source.ts";
@@ -22,6 +24,11 @@ export const primitives = {
   argmax: argmaxOp,
   max: maxOp,
   matmul: matmulOp,
+  conv: convOp,
+  convInput: convInputOp,
+  convWeight: convWeightOp,
+  maxPool: maxPoolOp,
+  maxPoolIndex: maxPoolIndexOp,
   add: arithmetic.addOp,
   sub: arithmetic.subOp,
   scale: arithmetic.scaleOp,
@@ -57,9 +64,12 @@ export type AttrsOf<P extends Primitive> = (typeof primitives)[P] extends {
   : never;
 
 export { add, cast, equal, greater, mul, scale, shift, sign, stopGradient, sub, where } from "./arithmetic.ts";
+export { type ConvAttrs, type ConvInputAttrs, type ConvWeightAttrs, conv, convInput, convWeight } from "./conv.ts";
 export { abs, cos, elu, exp, log, pow, reciprocal, relu, sigmoid, sin, softplus, sqrt, tanh } from "./elementwise.ts";
 export { matmul } from "./matmul.ts";
 export { concat, flatten, pad, permute, reshape, slice, transposeLast, unsqueeze } from "./move.ts";
+export { maxPool, maxPoolIndex, type PoolAttrs } from "./pool.ts";
 export { broadcast, commonShape, sum, sumKeep } from "./reduce.ts";
 export { argmax, gather, max, scatterAdd } from "./select.ts";
 export { BATCH_SIZE, batchSize, constant, input, scalar } from "./source.ts";
+export { placesOf, type Window } from "./window.ts";

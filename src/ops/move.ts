@@ -63,6 +63,12 @@ export const permuteOp: LinearOp<{ order: readonly number[] }> = {
   },
   simplify([x], { order }, _type, b) {
     if (order.every((axis, i) => axis === i)) return x;
+    if (keepsOrder(x!.shape, order))
+      return reshape(
+        b,
+        x!,
+        order.map((axis) => x!.shape[axis]!),
+      );
     if (x!.op.name === "matmul" && swapsLast(order)) {
       // (x y)ᵀ = yᵀ xᵀ: engines read a transposed factor for nothing, a transposed product costs a copy.
       const [left, right] = x!.inputs;
@@ -87,6 +93,12 @@ export const permuteOp: LinearOp<{ order: readonly number[] }> = {
     permute(b, x, lead ? [0, ...order.map((axis) => axis + 1)] : order),
   batchRule: () => "kept",
 };
+
+/** Whether only axes of length 1 change places, so that no entry does. */
+function keepsOrder(shape: Shape, order: readonly number[]): boolean {
+  const long = order.filter((axis) => shape[axis] !== 1);
+  return long.every((axis, i) => i === 0 || axis > long[i - 1]!);
+}
 
 function swapsLast(order: readonly number[]): boolean {
   const rank = order.length;

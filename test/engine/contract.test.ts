@@ -94,6 +94,38 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       expect(numbers(found.chosen)).toEqual([nan, nan, nan]);
     });
 
+    contract("maxPool passes NaN on, and so does the entry that it chooses; infinities it compares", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [1, 1, 12]);
+      const attrs = { kernel: [3], stride: [3], before: [0], after: [0], dilation: [1] };
+      const index = o.reshape(b, o.maxPoolIndex(b, x, attrs), [1, 1, 4]);
+      const outputs = { max: o.maxPool(b, x, attrs), chosen: o.gather(b, x, index, 2) };
+      const found = await run(outputs, {
+        x: real([1, nan, 3, nan, nan, nan, -inf, 1, -inf, -inf, -inf, -inf], [1, 1, 12]),
+      });
+      expect(numbers(found.max)).toEqual([nan, nan, 1, -inf]);
+      expect(numbers(found.chosen)).toEqual([nan, nan, 1, -inf]);
+    });
+
+    contract("a convolution passes NaN and infinity on, to what they meet", async () => {
+      const b = new GraphBuilder();
+      const attrs = { stride: [2], before: [0], after: [0], dilation: [1], groups: 1 };
+      const [x, w, y] = [o.input(b, "x", [1, 1, 6]), o.input(b, "w", [1, 1, 2]), o.input(b, "y", [1, 1, 3])];
+      const outputs = {
+        conv: o.conv(b, x, w, attrs),
+        input: o.convInput(b, y, w, { ...attrs, size: [6] }),
+        weight: o.convWeight(b, x, y, { ...attrs, kernel: [2] }),
+      };
+      const found = await run(outputs, {
+        x: real([nan, 1, 1, 2, inf, 1], [1, 1, 6]),
+        w: real([1, 2], [1, 1, 2]),
+        y: real([1, nan, -inf], [1, 1, 3]),
+      });
+      expect(numbers(found.conv)).toEqual([nan, 5, inf]);
+      expect(numbers(found.input)).toEqual([1, 2, nan, nan, -inf, -inf]);
+      expect(numbers(found.weight)).toEqual([nan, nan]);
+    });
+
     contract("log-softmax passes NaN on, wherever it is", async () => {
       const b = new GraphBuilder();
       const x = o.input(b, "x", [3, 3]);

@@ -3,7 +3,10 @@ import { BATCH, type Builder, checkGraph, GraphBuilder, graphOf, type Node } fro
 import * as o from "../../src/ops/index.ts";
 import { GraphError, ShapeError } from "../../src/util/errors.ts";
 
-type Nodes = Readonly<Record<"x" | "row" | "matrix" | "batch" | "whole" | "index" | "mask", Node>>;
+type Nodes = Readonly<Record<"x" | "row" | "matrix" | "batch" | "whole" | "index" | "mask" | "images", Node>>;
+
+const window = { stride: [1, 1], before: [0, 0], after: [0, 0], dilation: [1, 1] };
+const weights = (b: Builder, ...shape: number[]): Node => o.input(b, "weights", shape);
 
 /** Uses that the primitives refuse when the graph is made, with what the message must say. */
 const refused: readonly (readonly [title: string, build: (b: Builder, n: Nodes) => Node, message: RegExp])[] = [
@@ -41,6 +44,48 @@ const refused: readonly (readonly [title: string, build: (b: Builder, n: Nodes) 
   ["max: half an axis", (b, n) => o.max(b, n.x, 0.5), /max.*axis 0\.5/],
   ["gather: a real index", (b, n) => o.gather(b, n.x, n.x, 0), /gather.*int index/],
   ["gather: ranks", (b, n) => o.gather(b, n.matrix, n.index, 1), /gather.*\[2, 3\].*\[3\]/],
+  [
+    "conv: kernel",
+    (b, n) => o.conv(b, n.images, weights(b, 2, 4, 5, 1), { ...window, groups: 1 }),
+    /conv: a kernel \[5,1\] does not fit into \[3,3\]/,
+  ],
+  [
+    "conv: dilated kernel, padding",
+    (b, n) => o.conv(b, n.images, weights(b, 2, 4, 3, 1), { ...window, before: [1, 0], dilation: [2, 1], groups: 1 }),
+    /conv: a kernel \[3,1\] of dilation \[2,1\] with padding \[1,0\] and \[0,0\] does not fit/,
+  ],
+  [
+    "conv: channels",
+    (b, n) => o.conv(b, n.images, weights(b, 2, 3, 1, 1), { ...window, groups: 1 }),
+    /conv: images of 4 channels .*\[2,3,1,1\] in 1 groups, which take 3/,
+  ],
+  [
+    "conv: groups",
+    (b, n) => o.conv(b, n.images, weights(b, 3, 2, 1, 1), { ...window, groups: 2 }),
+    /conv: .*\[3,2,1,1\] in 2 groups.* multiple of 2/,
+  ],
+  ["conv: axes", (b, n) => o.conv(b, n.matrix, weights(b, 3, 2, 1, 1), { ...window, groups: 1 }), /conv: .*\[2, 3\]/],
+  [
+    "convInput: places",
+    (b, n) => o.convInput(b, n.images, weights(b, 4, 2, 1, 1), { ...window, groups: 1, size: [4, 3] }),
+    /convInput of \[4,3\]: expected results \[N, 4, 4,3\], found \[batch, 4, 3, 3\]/,
+  ],
+  [
+    "convWeight: samples",
+    (b, n) => o.convWeight(b, n.images, weights(b, 7, 4, 3, 3), { ...window, groups: 1, kernel: [1, 1] }),
+    /convWeight: .*as many images/,
+  ],
+  [
+    "maxPool: kernel",
+    (b, n) => o.maxPool(b, n.images, { ...window, kernel: [4, 1] }),
+    /maxPool: a kernel \[4,1\] does not fit into \[3,3\]/,
+  ],
+  [
+    "maxPool: padding",
+    (b, n) => o.maxPool(b, n.images, { ...window, after: [0, 2], kernel: [2, 2] }),
+    /maxPool: expected less padding than the kernel/,
+  ],
+  ["maxPool: axes", (b, n) => o.maxPool(b, n.matrix, { ...window, kernel: [1, 1] }), /maxPool: .*\[2, 3\]/],
   ["scatterAdd: lengths", (b, n) => o.scatterAdd(b, n.row, n.index, 0, 4), /scatterAdd.*\[2\].*\[3\]/],
 ];
 
@@ -55,6 +100,7 @@ describe("what does not fit is refused by name", () => {
       whole: o.input(b, "whole", [3], "int"),
       index: o.input(b, "index", [3], "int"),
       mask: o.input(b, "mask", [3], "bool"),
+      images: o.input(b, "images", [BATCH, 4, 3, 3]),
     };
     expect(() => build(b, nodes)).toThrow(ShapeError);
     expect(() => build(b, nodes)).toThrow(message);

@@ -1,4 +1,4 @@
-import { BATCH, type Builder, type Node } from "../../src/graph/index.ts";
+import { BATCH, type Builder, type Dim, type Node } from "../../src/graph/index.ts";
 import * as o from "../../src/ops/index.ts";
 import { anywhere, apart, batches, below, floats, type InputSpec, ints, nonzero, positive, ties } from "./inputs.ts";
 
@@ -130,6 +130,51 @@ const products = [
     [B, 2, 1, 2],
     [B, 2, 2, 1],
   ],
+] as const;
+
+/** A convolution by its shapes, the number of samples left out of those of images and results. */
+function convolution(
+  image: readonly number[],
+  w: readonly number[],
+  { samples = B, ...options }: Partial<o.ConvAttrs> & { samples?: Dim } = {},
+) {
+  const [size, kernel] = [image.slice(1), w.slice(2)];
+  const all = (value: number): number[] => size.map(() => value);
+  const attrs = { stride: all(1), before: all(0), after: all(0), dilation: all(1), groups: 1, ...options };
+  const places = o.placesOf("test", attrs, size, kernel);
+  return { x: [samples, ...image], w, z: [samples, w[0]!, ...places], attrs, size, kernel };
+}
+
+const convolutions = [
+  ["a line", convolution([2, 5], [3, 2, 3])],
+  ["an image", convolution([2, 4, 5], [3, 2, 3, 2])],
+  ["a volume", convolution([1, 2, 3, 2], [2, 1, 2, 2, 1])],
+  ["one image", convolution([2, 3, 3], [2, 2, 2, 2], { samples: 1 })],
+  ["as many as the image", convolution([2, 3, 3], [2, 2, 3, 3])],
+  ["of one entry", convolution([3, 2, 2], [2, 3, 1, 1])],
+  ["padding, unequal", convolution([1, 3, 3], [2, 1, 3, 2], { before: [1, 0], after: [0, 1] })],
+  ["stride with a rest", convolution([2, 6, 5], [2, 2, 3, 2], { stride: [2, 2], before: [1, 0], after: [0, 0] })],
+  ["stride above the kernel", convolution([1, 5, 5], [2, 1, 1, 2], { stride: [3, 3] })],
+  ["dilation", convolution([1, 5, 6], [2, 1, 2, 3], { dilation: [3, 2] })],
+  ["dilation and stride", convolution([1, 6, 6], [1, 1, 2, 2], { stride: [2, 3], dilation: [2, 3], after: [1, 1] })],
+  ["groups", convolution([4, 3, 3], [6, 2, 2, 2], { groups: 2 })],
+  ["depthwise", convolution([3, 4, 3], [3, 1, 2, 2], { groups: 3, stride: [2, 1] })],
+  ["several batches", convolution([1, 3, 3], [2, 1, 2, 2], { samples: batches(2) })],
+] as const;
+
+const pool = (kernel: number[], options: Partial<o.PoolAttrs> = {}): o.PoolAttrs => {
+  const all = (value: number): number[] => kernel.map(() => value);
+  return { kernel, stride: kernel, before: all(0), after: all(0), dilation: all(1), ...options };
+};
+
+const pools = [
+  ["a line", [B, 2, 5], pool([2])],
+  ["an image", [B, 2, 4, 4], pool([2, 2])],
+  ["one image", [1, 1, 4, 3], pool([2, 3])],
+  ["overlapping", [B, 2, 5, 5], pool([3, 3], { stride: [2, 2] })],
+  ["padding", [B, 1, 4, 4], pool([3, 3], { stride: [2, 2], before: [1, 1], after: [1, 1] })],
+  ["dilation", [B, 1, 5, 4], pool([2, 2], { stride: [1, 1], dilation: [3, 2] })],
+  ["a volume", [B, 1, 2, 3, 2], pool([2, 2, 1])],
 ] as const;
 
 const comparisons = (f: (b: Builder, x: Node, y: Node) => Node): Case[] => [
@@ -267,6 +312,23 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
     one("[B,3] of the batch", [floats([B, 3])], (b, x) => o.max(b, x, 0), "no derivative along the batch axis"),
   ],
   matmul: products.map(([x, y]) => one(format(x, y), [floats(x), floats(y)], o.matmul)),
+  conv: convolutions.map(([name, { x, w, attrs }]) =>
+    one(name, [floats(x), floats(w)], (b, images, weights) => o.conv(b, images, weights, attrs)),
+  ),
+  convInput: convolutions.map(([name, { z, w, attrs, size }]) =>
+    one(name, [floats(z), floats(w)], (b, results, weights) => o.convInput(b, results, weights, { ...attrs, size })),
+  ),
+  convWeight: convolutions.map(([name, { x, z, attrs, kernel }]) =>
+    one(name, [floats(x), floats(z)], (b, images, results) => o.convWeight(b, images, results, { ...attrs, kernel })),
+  ),
+  maxPool: [
+    ...pools.map(([name, shape, attrs]) => one(name, [floats(shape, apart)], (b, x) => o.maxPool(b, x, attrs))),
+    one("ties", [floats([B, 2, 4, 4], ties)], (b, x) => o.maxPool(b, x, pools[1]![2]), TIED),
+  ],
+  maxPoolIndex: [
+    ...pools.map(([name, shape, attrs]) => one(name, [floats(shape, apart)], (b, x) => o.maxPoolIndex(b, x, attrs))),
+    one("ties", [floats([B, 2, 4, 4], ties)], (b, x) => o.maxPoolIndex(b, x, pools[1]![2])),
+  ],
   add: [...pairwise(o.add), one("int", [ints([B, 2], below(9)), ints([2], below(9))], o.add)],
   sub: [...pairwise(o.sub), one("int", [ints([B, 2], below(9)), ints([2], below(9))], o.sub)],
   scale: [
