@@ -40,9 +40,9 @@ abstract class Convolution extends Module {
         throw new OptionError(`${channels} channels cannot be divided into ${groups} groups`);
     }
     const shape = [outer, inner / groups, ...kernel];
-    const bound = 1 / Math.sqrt(shape.slice(1).reduce((n, d) => n * d, 1));
-    this.weight = new Parameter(uniform(shape, bound));
-    if (bias) this.bias = new Parameter(uniform([outChannels], bound));
+    const b = 1 / Math.sqrt(shape.slice(1).reduce((n, d) => n * d, 1));
+    this.weight = new Parameter(uniform(shape, { a: -b, b }));
+    if (bias) this.bias = new Parameter(uniform([outChannels], { a: -b, b }));
   }
 }
 
