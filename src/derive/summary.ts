@@ -3,7 +3,7 @@ import { abs, concat, flatten, matmul, mul, reshape, scale, sum, transposeLast }
 import { activeNodes, freezeChoices } from "./active.ts";
 import { adjoints } from "./reverse.ts";
 import { addStacks, type Block, common, compact, type GroupIndex, joined, leading, type Stack } from "./stack.ts";
-import { forwardTangents, type Tangents } from "./tangents.ts";
+import { type Tangents, tangentsOf } from "./tangents.ts";
 
 /**
  * What a stretch of the packed summary adds to:
@@ -58,11 +58,14 @@ export function summarize(b: Builder, loss: Node, seeds: readonly Seed[]): Summa
   const blocks = new Map(
     seeds.map(({ parameter, direction, group }) => [parameter, { groups: [group], node: direction, lead: 0 } as Block]),
   );
-  const tangents = forwardTangents(b, active, blocks);
+  const tangents = new Map<Node, Tangents>();
   const terms = new Terms();
   terms.add(b, "loss", frozen, []);
+  for (const node of active) {
+    tangents.set(node, tangentsOf(b, node, blocks.get(node), tangents));
+    addCurvature(b, terms, node, bars, tangents);
+  }
   addGradient(b, terms, tangents.get(frozen));
-  for (const node of active) addCurvature(b, terms, node, bars, tangents);
   addEntries(b, terms, active, bars, blocks);
   addExits(b, terms, frozen, bars, tangents);
   return { packed: concat(b, terms.nodes, 0), terms: terms.terms };

@@ -12,21 +12,17 @@ export interface Tangents {
 const NONE: Tangents = { first: [], second: [] };
 
 /**
- * Forward tangents of every active node along the group directions (Griewank & Walther, 2008, §3.1 and §13).
- * @param active nodes in topological order, without choices.
- * @param seeds the first tangent of each parameter: its direction, in its group.
+ * Forward tangents of a node along the group directions (Griewank & Walther, 2008, §3.1 and §13), from those of its inputs.
+ * @param node no choice.
+ * @param seed a parameter's first tangent: its direction, in its group.
  */
-export function forwardTangents(
+export function tangentsOf(
   b: Builder,
-  active: readonly Node[],
-  seeds: ReadonlyMap<Node, Block>,
-): Map<Node, Tangents> {
-  const tangents = new Map<Node, Tangents>();
-  for (const node of active) {
-    const seed = seeds.get(node);
-    tangents.set(node, seed ? { first: [seed], second: [] } : propagate(b, node, tangents));
-  }
-  return tangents;
+  node: Node,
+  seed: Block | undefined,
+  known: ReadonlyMap<Node, Tangents>,
+): Tangents {
+  return seed ? { first: [seed], second: [] } : propagate(b, node, known);
 }
 
 function propagate(b: Builder, node: Node, known: ReadonlyMap<Node, Tangents>): Tangents {

@@ -33,12 +33,38 @@ export function toOnnx(graph: Graph, precision: Precision): Uint8Array {
     lowered.set(node, name);
     return name;
   };
-  for (const node of graph.nodes) if (!ON_DEMAND.has(node.op.name) && !absorbed.has(node)) lower(node);
-  const results = [...graph.outputs].map(([name, node]) => ({ name: outputName(name), node, value: lower(node) }));
+  const packs = new Set([...graph.outputs.values()].filter(isPack));
+  for (const node of graph.nodes)
+    if (!ON_DEMAND.has(node.op.name) && !absorbed.has(node) && !packs.has(node)) lower(node);
+  const results = [...graph.outputs].map(([name, node]) => {
+    const value = packs.has(node) ? pack(to, node.inputs.map(lower)) : lower(node);
+    return { name: outputName(name), node, value };
+  });
   for (const { value, name } of results) to.output(value, name);
   const outputs = results.map(({ name, node }) => valueInfo(to, name, node));
   const inputs = graph.inputs.map(({ name, node }) => valueInfo(to, name, node));
   return encodeModel({ nodes: to.nodes, initializers: to.initializers, inputs, outputs });
+}
+
+/** How many vectors are put together at once; see `pack`. */
+const PACK = 8;
+
+/** Whether an output is a long row of vectors, none of which is another one's input. */
+function isPack({ op, inputs, shape }: Node): boolean {
+  return op.name === "concat" && shape.length === 1 && inputs.length > PACK;
+}
+
+/**
+ * Puts vectors together a few at a time. ONNX Runtime works back from the outputs, and of an operator's inputs it computes
+ * first the one that was written last: with the heads of the row written last, it computes the row from its beginning,
+ * and what a vector was computed from is freed before the next. From one long Concat it would compute the end first and
+ * hold everything on the way there.
+ */
+function pack(to: Lowering, vectors: readonly string[]): string {
+  const [head, rest] = [vectors.slice(0, PACK), vectors.slice(PACK)];
+  let row = to.emit("Concat", head, { axis: 0 });
+  for (let i = 0; i < rest.length; i += PACK) row = to.emit("Concat", [row, ...rest.slice(i, i + PACK)], { axis: 0 });
+  return row;
 }
 
 function lowerGemm(to: Lowering, { left, right, added, transA, transB }: Gemm, lower: (node: Node) => string): string {

@@ -236,6 +236,13 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
     one("[2,B,2] [1,B,2]", [floats([2, B, 2]), floats([1, B, 2])], (b, ...x) => o.concat(b, x, 0)),
     one("with itself", [floats([B, 2])], (b, x) => o.concat(b, [x, x, o.tanh(b, x)], 1)),
     one("with a constant", [floats([2, 2])], (b, x) => o.concat(b, [o.constant(b, [1, 2], [1, 2]), x], 0)),
+    one("a long row", [floats([2]), floats([3])], (b, x, y) =>
+      o.concat(
+        b,
+        Array.from({ length: 19 }, (_, i) => o.scale(b, i % 2 ? x : y, i + 1)),
+        0,
+      ),
+    ),
     one("nested", [floats([B, 1]), floats([B, 2])], (b, x, y) => o.concat(b, [o.concat(b, [x, y], 1), x], 1)),
     one("int", [ints([B, 1], below(9)), ints([B, 2], below(9))], (b, ...x) => o.concat(b, x, 1)),
   ],
