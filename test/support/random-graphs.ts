@@ -42,6 +42,7 @@ const steps: readonly Step[] = [
   (b, x, y) => pair(b, x, y, (u, v) => o.mul(b, o.tanh(b, u), o.cos(b, v))),
   (b, x, y) => product(b, x, y),
   (b, x, y) => product(b, o.tanh(b, x), o.sin(b, y)),
+  (b, x, y) => convolution(b, o.tanh(b, x), o.sin(b, y)),
   (b, x, _y, axis) => (x.shape.length ? o.sumKeep(b, o.tanh(b, x), [axis % x.shape.length]) : o.sin(b, x)),
   (b, x, _y, axis) => (x.shape.length ? o.sum(b, x, [axis % x.shape.length]) : x),
   (b, x) => (x.shape.length > 1 ? o.transposeLast(b, x) : x),
@@ -73,6 +74,16 @@ function product(b: Builder, x: Node, y: Node): Node {
     } catch {}
   }
   return o.matmul(b, x, o.transposeLast(b, x));
+}
+
+/** The rows of a matrix convolved with the fixed matrix y, as two kernels, or with one that repeats the sum of y. */
+function convolution(b: Builder, x: Node, y: Node): Node {
+  const width = x.shape.at(-1);
+  if (x.shape.length !== 2 || typeof width !== "number") return o.add(b, x, o.sum(b, y));
+  const fits = y.shape.length === 2 && y.shape.every((dim) => dim === 2);
+  const kernels = fits ? o.unsqueeze(b, y, 1) : o.broadcast(b, o.sum(b, y), [2, 1, 2]);
+  const attrs = { stride: [1], before: [1], after: [0], dilation: [1], groups: 1 };
+  return o.sum(b, o.conv(b, o.unsqueeze(b, x, 1), kernels, attrs), [1]);
 }
 
 /** f along one of the axes of fixed length; x itself where it has none. */
