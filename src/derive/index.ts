@@ -2,4 +2,4 @@ export { rewrite } from "./active.ts";
 export { gradients } from "./reverse.ts";
 export { BATCH_SHARE, type BatchSplit, splitBatch } from "./split.ts";
 export type { GroupIndex } from "./stack.ts";
-export { type Seed, type SummaryGraph, summarize, type Term } from "./summary.ts";
+export { type Seed, type SummaryGraph, summarize, type Term, type TermKind } from "./summary.ts";

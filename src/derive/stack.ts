@@ -19,17 +19,35 @@ export function groupsOf(stack: Stack): GroupIndex[] {
   return stack.flatMap((block) => block.groups);
 }
 
-/** All blocks as one, or undefined for the empty stack. */
-export function joined(b: Builder, stack: Stack): Block | undefined {
-  if (stack.length <= 1) return stack[0];
+/** All blocks as one. */
+export function joined(b: Builder, stack: Stack): Stack {
+  if (stack.length <= 1) return stack;
   const rows = stack.map((block) => leading(b, block));
-  return { groups: groupsOf(stack), node: concat(b, rows, 0), lead: 1 };
+  return [{ groups: groupsOf(stack), node: concat(b, rows, 0), lead: 1 }];
 }
 
 /** The blocks of single groups put together, so that few blocks are left and long stacks are not copied. */
 export function compact(b: Builder, stack: Stack): Stack {
   const single = stack.filter(({ lead }) => lead === 0);
-  return single.length < 2 ? stack : [...stack.filter(({ lead }) => lead === 1), joined(b, single)!];
+  return single.length < 2 ? stack : [...stack.filter(({ lead }) => lead === 1), ...joined(b, single)];
+}
+
+/**
+ * The same tangents in the blocks of another stack: for each of its blocks one with the groups that they share, and one
+ * with the groups that it lacks.
+ */
+export function arranged(b: Builder, stack: Stack, like: Stack): Stack {
+  const groups = groupsOf(stack);
+  const shared = like.map((block) => block.groups.filter((group) => groups.includes(group)));
+  const rest = groups.filter((group) => !shared.some((each) => each.includes(group)));
+  const wanted = [...shared, rest].filter((each) => each.length > 0);
+  if (stack.every((block) => wanted.some((each) => each.join() === block.groups.join()))) return stack;
+  return joined(b, stack).flatMap((whole) => wanted.map((each) => select(b, whole, each)));
+}
+
+/** The tangents that two stacks have of the same groups, block by block. */
+export function pairsOf(b: Builder, x: Stack, y: Stack): [Block, Block][] {
+  return x.flatMap((left) => y.map((right) => common(b, left, right))).filter((pair) => pair !== undefined);
 }
 
 /** The block's tensor with a leading axis, of length 1 if it stands alone. */
@@ -52,9 +70,9 @@ export function select(b: Builder, block: Block, groups: readonly GroupIndex[]):
 }
 
 /** What two blocks have in common: the same groups of each, in one order; undefined where there is none. */
-export function common(b: Builder, x: Block | undefined, y: Block | undefined): [Block, Block] | undefined {
-  const groups = x?.groups.filter((group) => y?.groups.includes(group));
-  if (!x || !y || !groups?.length) return undefined;
+export function common(b: Builder, x: Block, y: Block): [Block, Block] | undefined {
+  const groups = x.groups.filter((group) => y.groups.includes(group));
+  if (groups.length === 0) return undefined;
   const [left, right] = [select(b, x, groups), select(b, y, groups)];
   if (left.lead === right.lead) return [left, right];
   return [

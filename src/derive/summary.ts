@@ -2,8 +2,18 @@ import { type BilinearOp, type Builder, countOf, type ElementwiseOp, type Node }
 import { abs, concat, flatten, matmul, mul, reshape, scale, sum, transposeLast } from "../ops/index.ts";
 import { activeNodes, freezeChoices } from "./active.ts";
 import { adjoints } from "./reverse.ts";
-import { addStacks, type Block, common, compact, type GroupIndex, joined, leading, type Stack } from "./stack.ts";
-import { type Tangents, tangentsOf } from "./tangents.ts";
+import {
+  addStacks,
+  type Block,
+  common,
+  compact,
+  type GroupIndex,
+  groupsOf,
+  leading,
+  pairsOf,
+  type Stack,
+} from "./stack.ts";
+import { operandStacks, type Tangents, tangentsOf } from "./tangents.ts";
 
 /**
  * What a stretch of the packed summary adds to:
@@ -12,8 +22,11 @@ import { type Tangents, tangentsOf } from "./tangents.ts";
  * `entry` and `exit` – Σ |z̄ z'| where a group's parameters enter, and where its tangents reach the loss: if the
  * second is rounding noise beside the first, the group has no effect.
  */
+export type TermKind = "loss" | "g" | "order3" | "H" | "cross" | "entry" | "exit";
+
+/** Where a stretch of the packed summary belongs. */
 export interface Term {
-  readonly kind: "loss" | "g" | "order3" | "H" | "cross" | "entry" | "exit";
+  readonly kind: TermKind;
   readonly rows: readonly GroupIndex[];
   readonly columns: readonly GroupIndex[];
 }
@@ -31,12 +44,20 @@ export interface Seed {
   readonly group: GroupIndex;
 }
 
-/** Collects terms and the nodes that hold them. */
+const ALL_KINDS: ReadonlySet<TermKind> = new Set(["loss", "g", "order3", "H", "cross", "entry", "exit"]);
+
+/** Collects the terms of some kinds and the nodes that hold them. What only others need is not computed. */
 class Terms {
   readonly terms: Term[] = [];
   readonly nodes: Node[] = [];
+  readonly #kinds: ReadonlySet<TermKind>;
 
-  add(b: Builder, kind: Term["kind"], node: Node, rows: readonly GroupIndex[], columns: readonly GroupIndex[] = []) {
+  constructor(kinds: ReadonlySet<TermKind>) {
+    this.#kinds = kinds;
+  }
+
+  add(b: Builder, kind: TermKind, node: Node, rows: readonly GroupIndex[], columns: readonly GroupIndex[] = []) {
+    if (!this.#kinds.has(kind)) return;
     this.terms.push({ kind, rows, columns });
     this.nodes.push(flatten(b, node, 0));
   }
@@ -49,8 +70,14 @@ class Terms {
  * each non-linear node adds z̄ contracted with its own second and third derivative. For H̄ this is edge pushing (Gower &
  * Mello, 2012) seen forward; the adjoint stands in for the top Taylor coefficient of the third order (Griewank & Walther,
  * 2008, §13).
+ * @param kinds which terms to compute, the loss among them; all by default.
  */
-export function summarize(b: Builder, loss: Node, seeds: readonly Seed[]): SummaryGraph {
+export function summarize(
+  b: Builder,
+  loss: Node,
+  seeds: readonly Seed[],
+  kinds: ReadonlySet<TermKind> = ALL_KINDS,
+): SummaryGraph {
   const parameters = seeds.map((seed) => seed.parameter);
   const frozen = freezeChoices(b, loss, parameters);
   const active = activeNodes(frozen, parameters);
@@ -59,7 +86,7 @@ export function summarize(b: Builder, loss: Node, seeds: readonly Seed[]): Summa
     seeds.map(({ parameter, direction, group }) => [parameter, { groups: [group], node: direction, lead: 0 } as Block]),
   );
   const tangents = new Map<Node, Tangents>();
-  const terms = new Terms();
+  const terms = new Terms(kinds);
   terms.add(b, "loss", frozen, []);
   for (const node of active) {
     tangents.set(node, tangentsOf(b, node, blocks.get(node), tangents));
@@ -136,25 +163,22 @@ function addBilinear(
   left: Tangents,
   right: Tangents,
 ): void {
-  const sides = [left, right];
-  const firsts = sides.map(({ first }) => joined(b, first));
-  if (!firsts[0] || !firsts[1]) return;
+  const firsts = operandStacks(b, node, left.first, right.first);
+  const seconds = operandStacks(b, node, left.second, right.second);
   // One pull-back for each group of one side: take the side with fewer groups.
-  const pulled = firsts[1].groups.length <= firsts[0].groups.length ? 1 : 0;
+  const pulled = groupsOf(firsts[1]).length <= groupsOf(firsts[0]).length ? 1 : 0;
   const kept = (1 - pulled) as 0 | 1;
   const pullBack = (block: Block): Block => ({
     ...block,
     node: node.op.transpose(b, node, bar, block.node, kept, block.lead),
   });
-  const back = pullBack(firsts[pulled]!);
-  terms.add(b, "cross", gram(b, back, firsts[kept]!), back.groups, firsts[kept]!.groups);
-  addOrder3(b, terms, common(b, back, joined(b, sides[kept]!.second)));
-  const pair = common(b, joined(b, sides[pulled]!.second), firsts[kept]);
-  if (pair) addOrder3(b, terms, [pullBack(pair[0]), pair[1]]);
+  const back = firsts[pulled].map(pullBack);
+  for (const x of back) for (const y of firsts[kept]) terms.add(b, "cross", gram(b, x, y), x.groups, y.groups);
+  for (const pair of pairsOf(b, back, seconds[kept])) addOrder3(b, terms, pair);
+  for (const [x, y] of pairsOf(b, seconds[pulled], firsts[kept])) addOrder3(b, terms, [pullBack(x), y]);
 }
 
-function addOrder3(b: Builder, terms: Terms, pair: [Block, Block] | undefined): void {
-  if (!pair) return;
+function addOrder3(b: Builder, terms: Terms, pair: [Block, Block]): void {
   const dots = rowSums(b, mul(b, leading(b, pair[0]), leading(b, pair[1])));
   terms.add(b, "order3", scale(b, dots, 3), pair[0].groups);
 }

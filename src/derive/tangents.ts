@@ -1,7 +1,14 @@
-import type { BilinearOp, Builder, ElementwiseOp, LinearOp, Node } from "../graph/index.ts";
-import { mul, scale } from "../ops/index.ts";
+import {
+  type BilinearOp,
+  type Builder,
+  type ElementwiseOp,
+  type LinearOp,
+  type Node,
+  typicalCount,
+} from "../graph/index.ts";
+import { mul, scale, unrepeated } from "../ops/index.ts";
 import { internal } from "../util/errors.ts";
-import { addStacks, type Block, common, compact, joined, type Stack } from "./stack.ts";
+import { addStacks, arranged, type Block, compact, joined, pairsOf, type Stack } from "./stack.ts";
 
 /** First and second tangents of a node along the group directions: ∂z/∂η_s and ∂²z/∂η_s². */
 export interface Tangents {
@@ -53,18 +60,33 @@ function linearTangents(b: Builder, node: Node & { op: LinearOp<unknown> }, inpu
 /** z' = B(x', y) + B(x, y'), z'' = B(x'', y) + 2 B(x', y') + B(x, y''). */
 function bilinearTangents(b: Builder, node: Node & { op: BilinearOp<unknown> }, x: Tangents, y: Tangents): Tangents {
   const [left, right] = node.inputs;
+  const [first, second] = [operandStacks(b, node, x.first, y.first), operandStacks(b, node, x.second, y.second)];
   const along = (stack: Stack, index: 0 | 1): Stack =>
-    mapBlock(joined(b, stack), ({ node: t, lead }) =>
+    mapBlocks(stack, ({ node: t, lead }) =>
       index === 0 ? node.op.stacked(b, node, t, right!, [lead, 0]) : node.op.stacked(b, node, left!, t, [0, lead]),
     );
-  const pair = common(b, joined(b, x.first), joined(b, y.first));
-  const mixed = mapBlock(pair?.[0], ({ node: t, lead }) =>
-    scale(b, node.op.stacked(b, node, t, pair![1].node, [lead, lead]), 2),
+  const mixed = pairsOf(b, ...first).map(
+    ([s, t]): Block => ({ ...s, node: scale(b, node.op.stacked(b, node, s.node, t.node, [s.lead, s.lead]), 2) }),
   );
   return {
-    first: addStacks(b, along(x.first, 0), along(y.first, 1)),
-    second: addStacks(b, addStacks(b, along(x.second, 0), mixed), along(y.second, 1)),
+    first: addStacks(b, along(first[0], 0), along(first[1], 1)),
+    second: addStacks(b, addStacks(b, along(second[0], 0), mixed), along(second[1], 1)),
   };
+}
+
+/**
+ * The tangents of a product's operands in blocks for it: as one block each, or, where it costs no more than a copy, in the
+ * blocks that the larger operand's tangents come in.
+ */
+export function operandStacks(
+  b: Builder,
+  node: Node & { op: BilinearOp<unknown> },
+  x: Stack,
+  y: Stack,
+): [Stack, Stack] {
+  if (!node.op.entrywise) return [joined(b, x), joined(b, y)];
+  const [left, right] = node.inputs.map((input) => typicalCount(unrepeated(input).shape));
+  return left! >= right! ? [x, arranged(b, y, x)] : [arranged(b, x, y), y];
 }
 
 /** z' = f' x', z'' = f' x'' + f'' x'². */
@@ -82,6 +104,6 @@ function elementwiseTangents(
   return { first: times(slope, x), second: addStacks(b, times(slope, second), times(curvature, squared)) };
 }
 
-function mapBlock(block: Block | undefined, f: (block: Block) => Node): Stack {
-  return block ? [{ ...block, node: f(block) }] : [];
+function mapBlocks(stack: Stack, f: (block: Block) => Node): Stack {
+  return stack.map((block) => ({ ...block, node: f(block) }));
 }

@@ -67,6 +67,8 @@ export interface LinearOp<A> extends OpBase<A> {
 /** Linear in each of two inputs. */
 export interface BilinearOp<A> extends OpBase<A> {
   readonly kind: "bilinear";
+  /** Whether it goes entry by entry, so that to copy an operand costs as much as to multiply it. */
+  readonly entrywise?: true;
   /** The map applied to x and y, each alone (0) or a stack (1) as `leads` says; two stacks go pair by pair. */
   stacked(builder: Builder, node: Node<A>, x: Node, y: Node, leads: readonly [Lead, Lead]): Node;
   /**

@@ -47,6 +47,11 @@ export function concrete(shape: Shape, batchSize: number): number[] {
   return shape.map((dim) => (isBatch(dim) ? dim.factor * batchSize ** dim.power : dim));
 }
 
+/** The number of entries at a batch size of ordinary magnitude. */
+export function typicalCount(shape: Shape): number {
+  return concrete(shape, 100).reduce((count, length) => count * length, 1);
+}
+
 export function formatDim(dim: Dim): string {
   if (!isBatch(dim)) return String(dim);
   const power = dim.power === 1 ? "batch" : `batch^${dim.power}`;

@@ -2,13 +2,13 @@ import {
   type BilinearOp,
   type Builder,
   type ConstantOp,
-  concrete,
   type DType,
   type LinearOp,
   type Node,
+  typicalCount,
 } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
-import { aligned, broadcast, sameType } from "./reduce.ts";
+import { aligned, broadcast, sameType, unrepeated } from "./reduce.ts";
 import { type ConstantAttrs, constantOp, scalar } from "./source.ts";
 import { checkDtype, mismatch, NUMBERS } from "./strides.ts";
 
@@ -83,6 +83,7 @@ export function shift(b: Builder, x: Node, amount: number): Node {
 export const mulOp: BilinearOp<object> = {
   name: "mul",
   kind: "bilinear",
+  entrywise: true,
   infer: ([x, y]) => sameNumbers("mul", x!, y!),
   value: ([x, y]) => x!.data.map((value, i) => value * y!.data[i]!),
   simplify([x, y], _attrs, _type, b) {
@@ -101,7 +102,7 @@ function scaledProduct(b: Builder, product: Node, factor: Node): Node | undefine
   const number = factor.op.name === "broadcast" ? factor.inputs[0]! : undefined;
   if (product.op.name !== "matmul" || number?.shape.length !== 0) return undefined;
   const [left, right] = product.inputs;
-  if (typicalSize(left!) >= typicalSize(product)) return undefined;
+  if (typicalCount(left!.shape) >= typicalCount(product.shape)) return undefined;
   return b.apply(product.op, [scaledFactor(b, left!, number), right!], product.attrs);
 }
 
@@ -111,14 +112,9 @@ function scaledFactor(b: Builder, factor: Node, number: Node): Node {
   return b.apply(factor.op, [mul(b, factor.inputs[0]!, number)], factor.attrs);
 }
 
-/** The number of entries at a batch size of ordinary magnitude. */
-function typicalSize({ shape }: Node): number {
-  return concrete(shape, 100).reduce((size, length) => size * length, 1);
-}
-
 /** The number that a tensor repeats, where it is known when the graph is made. */
 function numberIn(x: Node): number | undefined {
-  const source = x.op.name === "broadcast" ? x.inputs[0]! : x;
+  const source = unrepeated(x);
   if (source.op !== constantOp || x.dtype !== "float") return undefined;
   const { data } = source.attrs as ConstantAttrs;
   return data.length === 1 ? data[0] : undefined;

@@ -69,7 +69,7 @@ export { abs, cos, elu, exp, log, pow, reciprocal, relu, sigmoid, sin, softplus,
 export { matmul } from "./matmul.ts";
 export { concat, flatten, pad, permute, reshape, slice, transposeLast, unsqueeze } from "./move.ts";
 export { maxPool, maxPoolIndex, type PoolAttrs } from "./pool.ts";
-export { broadcast, commonShape, sum, sumKeep } from "./reduce.ts";
+export { broadcast, commonShape, sum, sumKeep, unrepeated } from "./reduce.ts";
 export { argmax, gather, max, scatterAdd } from "./select.ts";
 export { BATCH_SIZE, batchSize, constant, input, scalar } from "./source.ts";
 export { placesOf, type Window } from "./window.ts";

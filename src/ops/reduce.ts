@@ -78,6 +78,11 @@ export function broadcast(b: Builder, x: Node, shape: Shape): Node {
   return b.apply(broadcastOp, [x], { shape });
 }
 
+/** What x repeats, or x itself. */
+export function unrepeated(x: Node): Node {
+  return x.op === broadcastOp ? x.inputs[0]! : x;
+}
+
 /** The transpose of `broadcast`: the sum over the axes along which `shape` would be repeated to get x. */
 export function sumTo(b: Builder, x: Node, shape: Shape): Node {
   const missing = x.shape.length - shape.length;

@@ -1,0 +1,66 @@
+import { type GroupIndex, type Seed, summarize, type Term, type TermKind } from "../derive/index.ts";
+import { type Builder, type Graph, graphOf, type Node } from "../graph/index.ts";
+import { peakSize } from "./memory.ts";
+
+/** One run over the samples that gives part of a summary, or all of it. */
+export interface Pass {
+  /** Tells it apart from the other passes of a summary. */
+  readonly name: string;
+  readonly graph: Graph;
+  /** What its one output holds. */
+  readonly terms: readonly Term[];
+}
+
+const FIRST: ReadonlySet<TermKind> = new Set(["loss", "g", "H", "cross", "entry", "exit"]);
+const THIRD: ReadonlySet<TermKind> = new Set(["loss", "order3"]);
+
+/** In how many blocks the groups may be cut, fewer being cheaper. */
+const BLOCKS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
+
+/** A summary in one pass. */
+export function onePass(b: Builder, loss: Node, seeds: readonly Seed[]): Pass {
+  const { packed, terms } = summarize(b, loss, seeds);
+  return { name: "", graph: graphOf({ packed }), terms };
+}
+
+/**
+ * A summary in passes whose values take at most `limit` real numbers, for a batch that cannot be split: its tangents are
+ * then computed for some of the groups at a time. H̄ takes the first tangents of every two groups side by side: all groups
+ * in one pass, or every two blocks of them in one. A third derivative takes first and second tangents, but of its own
+ * group alone: one pass for each block. Where no cut keeps to the limit, the finest one is taken.
+ */
+export function severalPasses(
+  b: Builder,
+  loss: Node,
+  seeds: readonly Seed[],
+  samples: number,
+  limit: number,
+): readonly Pass[] {
+  const groups = [...new Set(seeds.map(({ group }) => group))];
+  const pass = (name: string, chosen: readonly GroupIndex[], kinds: ReadonlySet<TermKind>): Pass => {
+    const own = seeds.filter(({ group }) => chosen.includes(group));
+    const { packed, terms } = summarize(b, loss, own, kinds);
+    return { name, graph: graphOf({ packed }), terms };
+  };
+  const fits = ({ graph }: Pass): boolean => peakSize(graph, samples) <= limit;
+  const first = (blocks: readonly GroupIndex[][]): Pass[] =>
+    pairsOf(blocks).map((chosen, i) => pass(`H ${i} of ${blocks.length} blocks`, chosen, FIRST));
+  const third = (blocks: readonly GroupIndex[][]): Pass[] =>
+    blocks.map((chosen, i) => pass(`order3 ${i} of ${blocks.length} blocks`, chosen, THIRD));
+  return [first, third].flatMap((passes) => {
+    const cuts = BLOCKS.filter((count) => count <= groups.length);
+    const fitting = cuts.find((count) => passes(blocksOf(groups, count)).every(fits)) ?? cuts.at(-1)!;
+    return passes(blocksOf(groups, fitting));
+  });
+}
+
+/** Every `count`th group together, so that each block has some of every depth of the model. */
+function blocksOf(groups: readonly GroupIndex[], count: number): GroupIndex[][] {
+  return Array.from({ length: count }, (_, block) => groups.filter((_, i) => i % count === block));
+}
+
+/** Every two blocks as one; a single block alone. */
+function pairsOf(blocks: readonly GroupIndex[][]): GroupIndex[][] {
+  if (blocks.length === 1) return [...blocks];
+  return blocks.flatMap((x, i) => blocks.slice(i + 1).map((y) => [...x, ...y].sort((s, t) => s - t)));
+}
