@@ -13,7 +13,15 @@ export function outputName(name: string): string {
 }
 
 /** Primitives whose ONNX operators repeat their inputs themselves (NumPy's rule). */
-const BROADCASTING: ReadonlySet<string> = new Set<Primitive>(["add", "sub", "mul", "where", "greater", "equal"]);
+const BROADCASTING: ReadonlySet<string> = new Set<Primitive>([
+  "add",
+  "sub",
+  "mul",
+  "where",
+  "greater",
+  "greaterEqual",
+  "equal",
+]);
 
 /** Primitives that the operators which read them often do themselves. */
 const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute"]);

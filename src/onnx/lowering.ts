@@ -142,5 +142,11 @@ function bytesOf(data: readonly number[], element: ElementType): Uint8Array {
   }
 }
 
+/** The shape for Reshape: −1 stands for the one axis that grows with the batch. */
+export function reshapeTo(to: Lowering, shape: Shape): string {
+  const growing = shape.filter(isBatch).length;
+  return growing > 1 ? to.shape(shape) : to.ints(shape.map((dim) => (isBatch(dim) ? -1 : dim)));
+}
+
 /** How one primitive is written in ONNX: the name of its result, from the names of its inputs. */
 export type Lower<A> = (to: Lowering, node: Node<A>, inputs: readonly string[]) => string;

@@ -169,12 +169,19 @@ function comparison(
 
 /** https://onnx.ai/onnx/operators/onnx__Greater.html */
 export const greaterOp: ConstantOp<object> = comparison("greater", (x, y) => x > y, sameNumbers);
+/** https://onnx.ai/onnx/operators/onnx__GreaterOrEqual.html */
+export const greaterEqualOp: ConstantOp<object> = comparison("greaterEqual", (x, y) => x >= y, sameNumbers);
 /** https://onnx.ai/onnx/operators/onnx__Equal.html */
 export const equalOp: ConstantOp<object> = comparison("equal", (x, y) => x === y);
 
 /** x > y entry by entry, broadcast together. */
 export function greater(b: Builder, x: Node, y: Node): Node {
   return b.apply(greaterOp, aligned(b, "greater", x, y), {});
+}
+
+/** x ≥ y entry by entry, broadcast together. */
+export function greaterEqual(b: Builder, x: Node, y: Node): Node {
+  return b.apply(greaterEqualOp, aligned(b, "greaterEqual", x, y), {});
 }
 
 /** x = y entry by entry, broadcast together. */

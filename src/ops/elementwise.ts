@@ -1,5 +1,6 @@
 import type { Builder, ElementwiseOp, Node } from "../graph/index.ts";
 import { cast, greater, mul, scale, shift, sign, sub, where } from "./arithmetic.ts";
+import { erfOf } from "./erf.ts";
 import { broadcast } from "./reduce.ts";
 import { scalar } from "./source.ts";
 import { checkDtype } from "./strides.ts";
@@ -124,6 +125,26 @@ function eluCurvature(b: Builder, x: Node, z: Node): Node {
   return where(b, positive(b, x), scalar(b, 0), shift(b, z, 1));
 }
 
+const ERF_SLOPE = 2 / Math.sqrt(Math.PI);
+
+/**
+ * z' = c e^{−x²} with c = 2/√π, z'' = −2 x z', z''' = (4 x² − 2) z'. Written with g = e^{−x²/2}, so that powers of a large x are
+ * never multiplied before they meet what makes them vanish.
+ */
+export const erfOp: ElementwiseOp<object> = elementwise("erf", erfOf, [
+  (b, x) => scale(b, square(b, bell(b, x)), ERF_SLOPE),
+  (b, x) => scale(b, mul(b, mul(b, x, bell(b, x)), bell(b, x)), -2 * ERF_SLOPE),
+  (b, x) => {
+    const g = bell(b, x);
+    return scale(b, sub(b, scale(b, square(b, mul(b, x, g)), 2), square(b, g)), 2 * ERF_SLOPE);
+  },
+]);
+
+/** e^{−x²/2} */
+function bell(b: Builder, x: Node): Node {
+  return exp(b, scale(b, square(b, x), -0.5));
+}
+
 export const absOp: ElementwiseOp<object> = elementwise("abs", Math.abs, [(b, x) => sign(b, x)]);
 
 export const sinOp: ElementwiseOp<object> = elementwise("sin", Math.sin, [
@@ -148,6 +169,7 @@ export const sigmoid = (b: Builder, x: Node): Node => b.apply(sigmoidOp, [x], {}
 export const softplus = (b: Builder, x: Node): Node => b.apply(softplusOp, [x], {});
 export const relu = (b: Builder, x: Node): Node => b.apply(reluOp, [x], {});
 export const elu = (b: Builder, x: Node): Node => b.apply(eluOp, [x], {});
+export const erf = (b: Builder, x: Node): Node => b.apply(erfOp, [x], {});
 export const abs = (b: Builder, x: Node): Node => b.apply(absOp, [x], {});
 export const sin = (b: Builder, x: Node): Node => b.apply(sinOp, [x], {});
 export const cos = (b: Builder, x: Node): Node => b.apply(cosOp, [x], {});

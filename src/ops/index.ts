@@ -4,7 +4,8 @@ import * as elementwise from "./elementwise.ts";
 import { matmulOp } from "./matmul.ts";
 import { concatOp, padOp, permuteOp, reshapeOp, sliceOp } from "./move.ts";
 import { maxPoolIndexOp, maxPoolOp } from "./pool.ts";
-import { broadcastOp, sumOp } from "./reduce.ts";
+import { broadcastOp, cumsumOp, sumOp } from "./reduce.ts";
+import { indexAddOp, indexSelectOp } from "./rows.ts";
 import { argmaxOp, gatherOp, maxOp, scatterAddOp } from "./select.ts";
 import { constantOp, inputOp } from "./source.ts";
 
@@ -19,8 +20,11 @@ export const primitives = {
   pad: padOp,
   broadcast: broadcastOp,
   sum: sumOp,
+  cumsum: cumsumOp,
   gather: gatherOp,
   scatterAdd: scatterAddOp,
+  indexSelect: indexSelectOp,
+  indexAdd: indexAddOp,
   argmax: argmaxOp,
   max: maxOp,
   matmul: matmulOp,
@@ -35,6 +39,7 @@ export const primitives = {
   mul: arithmetic.mulOp,
   where: arithmetic.whereOp,
   greater: arithmetic.greaterOp,
+  greaterEqual: arithmetic.greaterEqualOp,
   equal: arithmetic.equalOp,
   sign: arithmetic.signOp,
   cast: arithmetic.castOp,
@@ -49,6 +54,7 @@ export const primitives = {
   softplus: elementwise.softplusOp,
   relu: elementwise.reluOp,
   elu: elementwise.eluOp,
+  erf: elementwise.erfOp,
   abs: elementwise.absOp,
   sin: elementwise.sinOp,
   cos: elementwise.cosOp,
@@ -63,13 +69,42 @@ export type AttrsOf<P extends Primitive> = (typeof primitives)[P] extends {
   ? A
   : never;
 
-export { add, cast, equal, greater, mul, scale, shift, sign, stopGradient, sub, where } from "./arithmetic.ts";
+export {
+  add,
+  cast,
+  equal,
+  greater,
+  greaterEqual,
+  mul,
+  scale,
+  shift,
+  sign,
+  stopGradient,
+  sub,
+  where,
+} from "./arithmetic.ts";
 export { type ConvAttrs, type ConvInputAttrs, type ConvWeightAttrs, conv, convInput, convWeight } from "./conv.ts";
-export { abs, cos, elu, exp, log, pow, reciprocal, relu, sigmoid, sin, softplus, sqrt, tanh } from "./elementwise.ts";
+export {
+  abs,
+  cos,
+  elu,
+  erf,
+  exp,
+  log,
+  pow,
+  reciprocal,
+  relu,
+  sigmoid,
+  sin,
+  softplus,
+  sqrt,
+  tanh,
+} from "./elementwise.ts";
 export { matmul } from "./matmul.ts";
 export { concat, flatten, pad, permute, reshape, slice, transposeLast, unsqueeze } from "./move.ts";
 export { maxPool, maxPoolIndex, type PoolAttrs } from "./pool.ts";
-export { broadcast, commonShape, sum, sumKeep, unrepeated } from "./reduce.ts";
+export { broadcast, commonShape, cumsum, sum, sumKeep, unrepeated } from "./reduce.ts";
+export { indexAdd, indexSelect } from "./rows.ts";
 export { argmax, gather, max, scatterAdd } from "./select.ts";
 export { BATCH_SIZE, batchSize, constant, input, scalar } from "./source.ts";
 export { placesOf, type Window } from "./window.ts";

@@ -44,6 +44,39 @@ export function sumKeep(b: Builder, x: Node, axes: readonly number[]): Node {
   return reshape(b, sum(b, x, normal), kept);
 }
 
+export interface CumsumAttrs {
+  readonly axis: number;
+  readonly reverse: boolean;
+}
+
+/** https://onnx.ai/onnx/operators/onnx__CumSum.html, each sum with its own entry. */
+export const cumsumOp: LinearOp<CumsumAttrs> = {
+  name: "cumsum",
+  kind: "linear",
+  infer([x]) {
+    checkDtype("cumsum", NUMBERS, x!);
+    return { shape: x!.shape, dtype: x!.dtype };
+  },
+  value([x], { axis, reverse }, shape) {
+    const out = x!.data.slice();
+    const [length, step] = [shape[axis]!, stridesOf(shape)[axis]!];
+    for (const start of offsets(shape.with(axis, 1), stridesOf(shape)))
+      for (let i = 1; i < length; i++) {
+        const [at, before] = reverse ? [length - 1 - i, length - i] : [i, i - 1];
+        out[start + at * step]! += out[start + before * step]!;
+      }
+    return out;
+  },
+  push: (b, { attrs: { axis, reverse } }, x, _index, lead) => cumsum(b, x, axis + lead, reverse),
+  transpose: (b, { attrs: { axis, reverse } }, cotangent) => cumsum(b, cotangent, axis, !reverse),
+  batchRule: ({ inputs: [x], attrs: { axis } }) => (isBatch(x!.shape[axis]!) ? "coupled" : "kept"),
+};
+
+/** The sum of all entries up to each one along an axis; with `reverse`, from each one on. */
+export function cumsum(b: Builder, x: Node, axis: number, reverse: boolean = false): Node {
+  return b.apply(cumsumOp, [x], { axis: normalizeAxis(axis, x.shape.length, "cumsum"), reverse });
+}
+
 /** Repeats along new leading axes and axes of length 1. https://onnx.ai/onnx/operators/onnx__Expand.html */
 export const broadcastOp: LinearOp<{ shape: Shape }> = {
   name: "broadcast",

@@ -45,7 +45,7 @@ function stackIndex(b: Builder, index: Node, stack: Node, lead: Lead): Node {
 }
 
 /** Along a batch axis an index can lead from one sample to another. */
-const alongAxis = ({ inputs: [x], attrs }: Node<AxisAttrs>): "kept" | "coupled" =>
+export const alongAxis = ({ inputs: [x], attrs }: Node<AxisAttrs>): "kept" | "coupled" =>
   isBatch(x!.shape[attrs.axis]!) ? "coupled" : "kept";
 
 /** `torch.gather`; https://onnx.ai/onnx/operators/onnx__GatherElements.html */

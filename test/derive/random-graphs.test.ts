@@ -161,7 +161,7 @@ describe("random programs", () => {
       "maxPool",
       "maxPoolIndex",
     ];
-    const inDerivativesOnly = ["scatterAdd", "convInput", "convWeight"];
+    const inDerivativesOnly = ["scatterAdd", "indexAdd", "convInput", "convWeight"];
     const expected = Object.keys(o.primitives).filter((name) => ![...kinks, ...inDerivativesOnly].includes(name));
     expect([...expected].filter((name) => !seen.has(name))).toEqual([]);
   });

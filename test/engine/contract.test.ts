@@ -50,8 +50,8 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
   });
 
   describe("NaN and infinity", () => {
-    const { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, abs, sin, cos, sign } = o;
-    const unary = { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, abs, sin, cos, sign };
+    const { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, erf, abs, sin, cos, sign } = o;
+    const unary = { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, erf, abs, sin, cos, sign };
     for (const [name, f] of Object.entries(unary))
       contract(`${name} passes NaN on`, async () => {
         const b = new GraphBuilder();
@@ -126,6 +126,70 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       expect(numbers(found.weight)).toEqual([nan, nan]);
     });
 
+    contract("max and argmax keep NaN and infinities apart, along any axis", async () => {
+      const b = new GraphBuilder();
+      const rows: readonly (readonly [row: readonly number[], max: number, at: number])[] = [
+        [[1, inf, nan, nan, 2], nan, 2],
+        [[nan, inf, 0, 0, 0], nan, 0],
+        [[1, 2, 3, inf, nan], nan, 4],
+        [[-inf, inf, 1, 2, inf], inf, 1],
+        [[-inf, -inf, -inf, -1, -inf], -1, 3],
+        [[-inf, -inf, -inf, -inf, -inf], -inf, 0],
+        [[-3e38, 3e38, -3e38, -3e38, 3e38], Math.fround(3e38), 1],
+      ];
+      const x = o.input(b, "x", [rows.length, 5]);
+      const turned = o.transposeLast(b, x);
+      const outputs = {
+        max: o.max(b, x, 1),
+        at: o.argmax(b, x, 1),
+        maxOuter: o.max(b, turned, 0),
+        atOuter: o.argmax(b, turned, 0),
+      };
+      const data = rows.flatMap(([row]) => row.map(Math.fround));
+      const found = await run(outputs, { x: real(data, [rows.length, 5]) });
+      for (const each of [found.max, found.maxOuter]) expect(numbers(each)).toEqual(rows.map(([, max]) => max));
+      for (const each of [found.at, found.atOuter]) expect(numbers(each)).toEqual(rows.map(([, , at]) => at));
+    });
+
+    contract("rows are added up the same each time, however many meet", async () => {
+      const b = new GraphBuilder();
+      const [x, index] = [o.input(b, "x", [4096, 64]), o.input(b, "index", [4096], "int")];
+      const outputs = { short: o.indexAdd(b, x, index, 0, 3), long: o.indexAdd(b, x, index, 0, 300) };
+      const feeds = {
+        x: real(new Array(4096 * 64).fill(1), [4096, 64]),
+        index: whole(Array.from({ length: 4096 }, (_, i) => (i % 4 === 0 ? 2 : 1))),
+      };
+      for (const each of Object.values(await run(outputs, feeds))) {
+        const rows = [0, 1, 2].map((row) => new Set(numbers(each).slice(64 * row, 64 * (row + 1))));
+        expect(rows).toEqual([new Set([0]), new Set([3072]), new Set([1024])]);
+      }
+    });
+
+    contract("erf is right from end to end", async () => {
+      const b = new GraphBuilder();
+      // Values of the C library, which are right to the last place or so.
+      const values: readonly (readonly [number, number])[] = [
+        [0, 0],
+        [2 ** -30, 1.050884991041862e-9],
+        [0.5, 0.5204998778130465],
+        [-1, -0.8427007929497149],
+        [2, 0.9953222650189527],
+        [3.5, 0.9999992569016276],
+        [6, 1],
+        [-6.5, -1],
+        [1e30, 1],
+        [-inf, -1],
+      ];
+      const { z } = await run({ z: o.erf(b, o.input(b, "x", [values.length])) }, { x: real(values.map(([x]) => x)) });
+      assertClose(
+        numbers(z),
+        values.map(([, erf]) => erf),
+        { absolute: 0, relative: Math.max(tolerance.relative ?? 0, 1e-15) },
+        "erf",
+      );
+      expect(numbers(z)[1]! / 1.050884991041862e-9).toBeCloseTo(1, 6);
+    });
+
     contract("log-softmax passes NaN on, wherever it is", async () => {
       const b = new GraphBuilder();
       const x = o.input(b, "x", [3, 3]);
@@ -139,10 +203,16 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       const b = new GraphBuilder();
       const [x, y] = [o.input(b, "x", [3]), o.input(b, "y", [3])];
       const found = await run(
-        { greater: o.greater(b, x, y), equal: o.equal(b, x, y), where: o.where(b, o.greater(b, x, y), x, y) },
+        {
+          greater: o.greater(b, x, y),
+          atLeast: o.greaterEqual(b, x, y),
+          equal: o.equal(b, x, y),
+          where: o.where(b, o.greater(b, x, y), x, y),
+        },
         { x: real([nan, 1, nan]), y: real([1, nan, nan]) },
       );
       expect(numbers(found.greater)).toEqual([0, 0, 0]);
+      expect(numbers(found.atLeast)).toEqual([0, 0, 0]);
       expect(numbers(found.equal)).toEqual([0, 0, 0]);
       expect(numbers(found.where)).toEqual([1, nan, nan]);
     });

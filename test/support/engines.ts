@@ -12,12 +12,6 @@ export interface EngineUnderTest {
   readonly skip: Readonly<Record<string, string>>;
 }
 
-/** Measured with onnxruntime 1.30; a NaN first along its axis, or an axis of NaN only, does pass. */
-const ORT_SKIPS = {
-  "max passes NaN on, and so does the maximum at the chosen index":
-    "ReduceMax and ArgMax of ONNX Runtime lose a NaN that other entries come before",
-};
-
 /**
  * Tolerances are relative to the largest entry. One operator makes sums of at most a dozen products of numbers near 1, and
  * its inputs are exact in float32: a few units of the last place, 2⁻⁵² or 2⁻²³, and as many for the approximations of
@@ -29,12 +23,12 @@ export const engines: readonly EngineUnderTest[] = [
     label: "onnxruntime-node float64",
     make: () => new OrtNodeEngine({ precision: "float64", threads: 1 }),
     tolerance: { absolute: 5e-16, relative: 2e-15 },
-    skip: ORT_SKIPS,
+    skip: {},
   },
   {
     label: "onnxruntime-node float32",
     make: () => new OrtNodeEngine({ threads: 1 }),
     tolerance: { absolute: 3e-7, relative: 1e-6 },
-    skip: ORT_SKIPS,
+    skip: {},
   },
 ];

@@ -30,6 +30,7 @@ const steps: readonly Step[] = [
   (b, x) => o.cos(b, x),
   (b, x) => o.sigmoid(b, x),
   (b, x) => o.softplus(b, x),
+  (b, x) => o.erf(b, x),
   (b, x) => o.exp(b, o.tanh(b, x)),
   (b, x) => o.reciprocal(b, o.shift(b, o.mul(b, x, x), 2)),
   (b, x) => o.sqrt(b, o.shift(b, o.mul(b, x, x), 2)),
@@ -52,7 +53,10 @@ const steps: readonly Step[] = [
   (b, x, _y, axis) => along(x, axis, (at) => o.pad(b, x, at, 1, 0)),
   (b, x, _y, axis) => along(x, axis, (at) => o.concat(b, [x, o.tanh(b, x)], at)),
   (b, x, _y, axis) => along(x, axis, (at) => o.gather(b, x, ones(b, x.shape.with(at, 1), 0), at)),
+  (b, x, _y, axis) => along(x, axis, (at) => o.indexSelect(b, x, ones(b, [2, 1], 0), at)),
+  (b, x, _y, axis) => along(x, axis, (at) => o.cumsum(b, x, at, axis > 4)),
   (b, x, y) => pair(b, x, y, (u, v) => o.where(b, o.greater(b, o.scalar(b, 1), o.scalar(b, 0)), u, v)),
+  (b, x, y) => pair(b, x, y, (u, v) => o.where(b, o.greaterEqual(b, o.scalar(b, 0), o.scalar(b, 1)), u, v)),
 ];
 
 /** f of two tensors that broadcast together, or of the first and the other's sum. */
