@@ -57,14 +57,14 @@ export function checkBatch(batch: Batch, checks: readonly RangeCheck[]): void {
     const array = batch[name];
     if (isFloat(array)) checkFinite(`batch ${name}`, array);
   }
-  for (const { input: name, bound, except } of checks) {
-    const { data } = batch[name as keyof Batch];
+  for (const { input: name, what, bound, except } of checks) {
+    const { shape, data } = batch[name as keyof Batch];
     const at = (data as Int32Array).findIndex(
       (value) => Number(value) !== except && !(Number(value) >= 0 && Number(value) < bound),
     );
     if (at >= 0)
       throw new DataError(
-        `batch ${name}: label ${data[at]} of sample ${at} is out of range, expected 0 to ${bound - 1}`,
+        `batch ${name}: ${what} ${data[at]} of sample ${Math.floor(at / sizeOf(shape.slice(1)))} is out of range, expected 0 to ${bound - 1}`,
       );
   }
 }

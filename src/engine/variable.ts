@@ -104,9 +104,11 @@ export async function variableTensors(
   return tensors;
 }
 
-/** A whole number that must lie in `[0, bound)`, or be `except`: a label. Checked before the data are used. */
+/** Whole numbers that must lie in `[0, bound)`, or be `except`. Checked before the data are used. */
 export interface RangeCheck {
   readonly input: string;
+  /** What they are: labels or indices. */
+  readonly what: "label" | "index";
   readonly bound: number;
   readonly except?: number;
 }

@@ -1,9 +1,60 @@
-import type { Tensor } from "./tensor.ts";
+import { formatShape } from "../graph/index.ts";
+import { OptionError, ShapeError } from "../util/errors.ts";
+import { requireRange, type Tensor, where } from "./tensor.ts";
 
 /** x Wᵀ + b, with W of shape [out, in]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   const product = x.matmul(weight.t());
   return bias ? product.add(bias) : product;
+}
+
+/**
+ * The rows of a table that whole numbers name: an index of any shape [i…] and a weight [rows, width] give [i…, width].
+ * @throws ShapeError; DataError where the model is run on a batch with an index outside [0, rows).
+ */
+export function embedding(index: Tensor, weight: Tensor): Tensor {
+  const [rows, width] = weight.shape;
+  if (index.node.dtype !== "int" || typeof rows !== "number" || width === undefined || weight.shape.length !== 2)
+    throw new ShapeError(
+      `embedding: expected whole-number indices and a weight [rows, width], found ${index.node.dtype}${formatShape(index.shape)} and ${formatShape(weight.shape)}`,
+    );
+  requireRange("index", index, rows);
+  return weight.indexSelect(0, index);
+}
+
+/**
+ * x Φ(x) with the normal distribution function Φ (Hendrycks & Gimpel, 2016).
+ * @param approximate "tanh" for its approximation by a tanh; "none" by default.
+ * @throws OptionError
+ */
+export function gelu(x: Tensor, approximate: "none" | "tanh" = "none"): Tensor {
+  if (approximate !== "none" && approximate !== "tanh")
+    throw new OptionError(`gelu: approximate is "none" or "tanh"; found ${JSON.stringify(approximate)}`);
+  const odd = approximate === "none" ? x.mul(Math.SQRT1_2).erf() : oddByTanh(x);
+  return x.mul(odd.add(1)).mul(0.5);
+}
+
+/** Beyond ±9 the tanh is ±1 to the last place; x is held there, as powers of a larger one might overflow. */
+function oddByTanh(x: Tensor): Tensor {
+  const held = x.clamp(-9, 9);
+  const cubic = held.mul(held.square().mul(0.044715).add(1));
+  return cubic.mul(Math.sqrt(2 / Math.PI)).tanh();
+}
+
+/** x σ(x), also called swish. */
+export function silu(x: Tensor): Tensor {
+  return x.mul(x.sigmoid());
+}
+
+/** λ x where x > 0, λ α (eˣ − 1) elsewhere, with the constants of Klambauer et al. (2017). */
+export function selu(x: Tensor): Tensor {
+  const [alpha, lambda] = [1.6732632423543772, 1.0507009873554805];
+  return where(x.gt(0), x, x.elu().mul(alpha)).mul(lambda);
+}
+
+/** x where x > 0, x times the slope elsewhere. */
+export function leakyRelu(x: Tensor, negativeSlope: number = 0.01): Tensor {
+  return where(x.gt(0), x, x.mul(negativeSlope));
 }
 
 /** log Σ exp along an axis, which stays with length 1. */
@@ -39,6 +90,10 @@ export const activations = {
   relu: (x: Tensor): Tensor => x.relu(),
   elu: (x: Tensor): Tensor => x.elu(),
   softplus: (x: Tensor): Tensor => x.softplus(),
+  gelu: (x: Tensor): Tensor => gelu(x),
+  silu,
+  selu,
+  leakyRelu: (x: Tensor): Tensor => leakyRelu(x),
 };
 
 /** The name of an activation. */

@@ -9,7 +9,19 @@ export {
 } from "./conv.ts";
 export { type Evaluation, evaluate } from "./evaluate.ts";
 export { fromFunction, type ParameterFunction } from "./function-module.ts";
-export { type Activation, activations, linear, logSoftmax, logsumexp, softmax } from "./functional.ts";
+export {
+  type Activation,
+  activations,
+  embedding,
+  gelu,
+  leakyRelu,
+  linear,
+  logSoftmax,
+  logsumexp,
+  selu,
+  silu,
+  softmax,
+} from "./functional.ts";
 export * as init from "./init.ts";
 export { manualSeed } from "./init.ts";
 export { Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d } from "./layers/conv.ts";

@@ -1,9 +1,9 @@
-import { formatShape, type InputAttrs } from "../graph/index.ts";
+import { formatShape } from "../graph/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { logSoftmax } from "./functional.ts";
-import { constant, currentTrace, type Tensor, where } from "./tensor.ts";
+import { constant, requireRange, type Tensor, where } from "./tensor.ts";
 
 /** A loss: a scalar from a model's output and a target. Any traced function of that form is one. */
 export type Loss = (output: Tensor, target: Tensor) => Tensor;
@@ -29,7 +29,7 @@ export function nll(output: Tensor, target: Tensor, options: NllOptions = {}): T
       `nll: expected output [batch, classes, …] and whole-number targets [batch, …], found ${formatShape(output.shape)} and ${target.node.dtype}${formatShape(target.shape)}`,
     );
   checkOptions(options, classes);
-  requireLabels(target, classes, ignoreIndex);
+  requireRange("label", target, classes, ignoreIndex);
   const ignored = ignoreIndex === undefined ? undefined : target.eq(ignoreIndex);
   const labels = (ignored ? where(ignored, 0, target) : target).unsqueeze(1);
   const picked = output.gather(1, labels).sum([1]);
@@ -55,17 +55,6 @@ function checkOptions(options: NllOptions, classes: number): void {
 function classWeights(weight: readonly number[], output: Tensor): Tensor {
   const shape = output.shape.map((_, axis) => (axis === 1 ? weight.length : 1));
   return constant(ndarray(Float64Array.from(weight), shape)).expand(...output.shape);
-}
-
-/** Has labels checked before they are used, where the target is the batch's own. */
-function requireLabels(target: Tensor, bound: number, except: number | undefined): void {
-  const { op, attrs } = target.node;
-  if (op.name === "input")
-    currentTrace().checks.push({
-      input: (attrs as InputAttrs).name,
-      bound,
-      ...(except === undefined ? {} : { except }),
-    });
 }
 
 /** Cross-entropy of logits [batch, classes, …] with labels [batch, …]: log-softmax and `nll`. */

@@ -1,5 +1,14 @@
 import type { RangeCheck, Variable } from "../engine/index.ts";
-import { type Builder, countOf, type Dim, formatShape, type Node, type Shape } from "../graph/index.ts";
+import {
+  type Builder,
+  countOf,
+  type Dim,
+  formatShape,
+  type InputAttrs,
+  isBatch,
+  type Node,
+  type Shape,
+} from "../graph/index.ts";
 import * as ops from "../ops/index.ts";
 import { GraphError, ShapeError } from "../util/errors.ts";
 import { isFloat, type NDArray } from "../util/ndarray.ts";
@@ -140,10 +149,53 @@ export class Tensor {
     return mean;
   }
 
+  /** The sum of all entries up to each one along an axis. */
+  cumsum(dim: number): Tensor {
+    return unary((b, x) => ops.cumsum(b, x, dim), this);
+  }
+
+  /** Parts of an axis: of a given length each but for the last, or of several lengths that make up the whole. */
+  split(lengths: number | readonly number[], dim: number = 0): Tensor[] {
+    const total = fixedLength("split", this, dim);
+    const parts = typeof lengths === "number" ? equalParts(total, lengths) : lengths;
+    const ends = parts.map((_, i) => parts.slice(0, i + 1).reduce((sum, length) => sum + length, 0));
+    if (!parts.every((length) => Number.isInteger(length) && length > 0) || ends.at(-1) !== total)
+      throw new ShapeError(`split: lengths [${parts}] do not make up an axis of length ${total}`);
+    return ends.map((end, i) => this.slice(dim, end - parts[i]!, end));
+  }
+
+  /** An axis in so many parts of one length; the last may be shorter, and there may be fewer, as in PyTorch. */
+  chunk(chunks: number, dim: number = 0): Tensor[] {
+    return this.split(Math.ceil(fixedLength("chunk", this, dim) / chunks), dim);
+  }
+
   /** The largest entry along an axis; the derivative goes to the first one. */
   max(dim: number, keepdim: boolean = false): Tensor {
     const kept = unary((b, x) => ops.max(b, x, dim), this);
     return keepdim ? kept : kept.sum([dim]);
+  }
+
+  /** The smallest entry along an axis; the derivative goes to the first one. */
+  min(dim: number, keepdim: boolean = false): Tensor {
+    return this.neg().max(dim, keepdim).neg();
+  }
+
+  /** The largest entry along some axes, all by default; equal ones share the derivative evenly. */
+  amax(dims: readonly number[] = [...this.shape.keys()], keepdim: boolean = false): Tensor {
+    const top = dims.reduce<Tensor>((x, dim) => x.max(dim, true), this);
+    const chosen = this.eq(top);
+    return where(chosen, this, 0).sum(dims, keepdim).div(chosen.float().sum(dims, keepdim));
+  }
+
+  /** The smallest entry along some axes, all by default; equal ones share the derivative evenly. */
+  amin(dims?: readonly number[], keepdim: boolean = false): Tensor {
+    return this.neg().amax(dims, keepdim).neg();
+  }
+
+  /** Each entry held within [min, max]; at the bounds the derivative is 1, as in PyTorch. */
+  clamp(min: number = Number.NEGATIVE_INFINITY, max: number = Number.POSITIVE_INFINITY): Tensor {
+    const atLeast = min === Number.NEGATIVE_INFINITY ? this : where(this.lt(min), min, this);
+    return max === Number.POSITIVE_INFINITY ? atLeast : where(atLeast.gt(max), max, atLeast);
   }
 
   exp(): Tensor {
@@ -156,6 +208,11 @@ export class Tensor {
 
   sqrt(): Tensor {
     return unary(ops.sqrt, this);
+  }
+
+  /** 1 / √x */
+  rsqrt(): Tensor {
+    return this.pow(-0.5);
   }
 
   reciprocal(): Tensor {
@@ -203,9 +260,19 @@ export class Tensor {
     return unary(ops.elu, this);
   }
 
+  /** The error function. */
+  erf(): Tensor {
+    return unary(ops.erf, this);
+  }
+
   /** The entries that an index (whole numbers, same rank) names along one axis. */
   gather(dim: number, index: TensorLike): Tensor {
     return binary((b, x, y) => ops.gather(b, x, y, dim), this, index);
+  }
+
+  /** The rows along one axis that an index of any shape names; its axes take the place of that one. */
+  indexSelect(dim: number, index: TensorLike): Tensor {
+    return binary((b, x, y) => ops.indexSelect(b, x, y, dim), this, index);
   }
 
   /** True where entries are equal. */
@@ -216,6 +283,21 @@ export class Tensor {
   /** True where entries are greater. */
   gt(other: TensorLike): Tensor {
     return binary(ops.greater, this, other);
+  }
+
+  /** True where entries are greater or equal. */
+  ge(other: TensorLike): Tensor {
+    return binary(ops.greaterEqual, this, other);
+  }
+
+  /** True where entries are less. */
+  lt(other: TensorLike): Tensor {
+    return binary((b, x, y) => ops.greater(b, y, x), this, other);
+  }
+
+  /** True where entries are less or equal. */
+  le(other: TensorLike): Tensor {
+    return binary((b, x, y) => ops.greaterEqual(b, y, x), this, other);
   }
 
   /** The index of the first largest entry along an axis. */
@@ -259,6 +341,34 @@ function unary(op: (b: Builder, x: Node) => Node, x: Tensor): Tensor {
 
 function binary(op: (b: Builder, x: Node, y: Node) => Node, x: Tensor, y: TensorLike): Tensor {
   return new Tensor(op(currentTrace().builder, x.node, nodeOf(y, x.node)));
+}
+
+/** Operations that keep all entries of a tensor. */
+const MOVES: ReadonlySet<string> = new Set<ops.Primitive>(["reshape", "permute", "broadcast"]);
+
+/**
+ * Has whole numbers checked before they are used, where they are the batch's own: they must lie in [0, bound), or be `except`.
+ */
+export function requireRange(what: "label" | "index", tensor: Tensor, bound: number, except?: number): void {
+  let { node } = tensor;
+  while (MOVES.has(node.op.name)) node = node.inputs[0]!;
+  if (node.op.name !== "input") return;
+  const { name } = node.attrs as InputAttrs;
+  currentTrace().checks.push({ input: name, what, bound, ...(except === undefined ? {} : { except }) });
+}
+
+/** The length of an axis that does not grow with the batch. @throws ShapeError */
+function fixedLength(what: string, { shape }: Tensor, dim: number): number {
+  const length = shape.at(dim);
+  if (length === undefined || isBatch(length))
+    throw new ShapeError(`${what}: axis ${dim} of ${formatShape(shape)} has no fixed length`);
+  return length;
+}
+
+/** The lengths of parts of one length, the last of what is left. */
+function equalParts(total: number, length: number): number[] {
+  const count = length > 0 ? Math.ceil(total / length) : 0;
+  return Array.from({ length: count }, (_, i) => Math.min(length, total - i * length));
 }
 
 /** The number of samples of the run, as a tensor. */
