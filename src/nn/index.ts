@@ -24,7 +24,16 @@ export {
 } from "./functional.ts";
 export * as init from "./init.ts";
 export { manualSeed } from "./init.ts";
+export { type AttentionOptions, MultiHeadAttention, scaledDotProductAttention } from "./layers/attention.ts";
 export { Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d } from "./layers/conv.ts";
+export {
+  GroupNorm,
+  type GroupNormOptions,
+  LayerNorm,
+  type LayerNormOptions,
+  RMSNorm,
+  type RMSNormOptions,
+} from "./layers/norm.ts";
 export {
   AdaptiveAvgPool2d,
   AdaptiveMaxPool2d,

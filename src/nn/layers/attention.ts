@@ -1,0 +1,114 @@
+import { formatShape } from "../../graph/index.ts";
+import { OptionError, ShapeError } from "../../util/errors.ts";
+import { ndarray } from "../../util/ndarray.ts";
+import { checkWhole, refuseUnknown } from "../../util/options.ts";
+import { linear, softmax } from "../functional.ts";
+import { xavierUniform, zeros } from "../init.ts";
+import { Linear } from "../layers.ts";
+import { Module, Parameter } from "../module.ts";
+import { constant, type Tensor, where } from "../tensor.ts";
+
+/** Options of attention. */
+export interface AttentionOptions {
+  /** Whether the projections have biases; true by default. */
+  readonly bias?: boolean;
+  /** Whether a place sees only itself and those before it; false by default. */
+  readonly causal?: boolean;
+}
+
+/**
+ * softmax(q kᵀ / √width) v over the last two axes, [places, width] (Vaswani et al., 2017).
+ * @param causal whether a place sees only itself and those before it.
+ */
+export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, causal: boolean = false): Tensor {
+  const [queries, width] = q.shape.slice(-2) as [number, number];
+  const scores = q.matmul(k.t()).mul(1 / Math.sqrt(width));
+  return softmax(causal ? hideLater(scores, queries, k.shape.at(-2) as number) : scores, -1).matmul(v);
+}
+
+/** Scores [queries, keys] with those of later keys at −∞, which softmax turns into weights of 0. */
+function hideLater(scores: Tensor, queries: number, keys: number): Tensor {
+  const places = (length: number, shape: readonly number[]): Tensor =>
+    constant(
+      ndarray(
+        Int32Array.from({ length }, (_, i) => i),
+        shape,
+      ),
+    );
+  return where(places(keys, [1, keys]).gt(places(queries, [queries, 1])), Number.NEGATIVE_INFINITY, scores);
+}
+
+/**
+ * Multi-head attention on [batch, places, width], of a sequence to itself or to another one. Parameters have PyTorch's
+ * names and layout: `in_proj_weight` [3 width, width] for queries, keys and values, `out_proj`.
+ */
+export class MultiHeadAttention extends Module {
+  readonly inProjWeight: Parameter;
+  readonly inProjBias?: Parameter;
+  readonly outProj: Linear;
+  readonly #width: number;
+  readonly #heads: number;
+  readonly #causal: boolean;
+
+  /** @throws OptionError where the heads do not divide the width */
+  constructor(embedDim: number, numHeads: number, options: AttentionOptions = {}) {
+    super();
+    refuseUnknown("MultiHeadAttention", options, ["bias", "causal"]);
+    const { bias = true, causal = false } = options;
+    checkWhole("MultiHeadAttention: embedDim", embedDim, 1);
+    checkWhole("MultiHeadAttention: numHeads", numHeads, 1);
+    if (embedDim % numHeads !== 0)
+      throw new OptionError(`MultiHeadAttention: ${numHeads} heads do not divide a width of ${embedDim}`);
+    this.#width = embedDim;
+    this.#heads = numHeads;
+    this.#causal = causal;
+    this.inProjWeight = new Parameter(xavierUniform([3 * embedDim, embedDim]));
+    if (bias) this.inProjBias = new Parameter(zeros([3 * embedDim]));
+    this.outProj = new Linear(embedDim, embedDim, { bias });
+    this.outProj.bias?.variable.write(zeros([embedDim]));
+  }
+
+  override fields(): [string, unknown][] {
+    return [
+      ["in_proj_weight", this.inProjWeight],
+      ["in_proj_bias", this.inProjBias],
+      ["out_proj", this.outProj],
+    ];
+  }
+
+  /**
+   * @param query [batch, queries, width].
+   * @param key [batch, keys, width]; the query by default.
+   * @param value [batch, keys, width]; the key by default.
+   */
+  override forward(query: Tensor, key: Tensor = query, value: Tensor = key): Tensor {
+    const [q, k, v] = this.#project(query, key, value).map((x) => this.#split(x)) as [Tensor, Tensor, Tensor];
+    const seen = scaledDotProductAttention(q, k, v, this.#causal);
+    const [batch, places] = query.shape;
+    return this.outProj.forward(seen.permute(0, 2, 1, 3).reshape(batch!, places!, this.#width));
+  }
+
+  /** Queries, keys and values, in one product where they are made from the same sequence. */
+  #project(query: Tensor, key: Tensor, value: Tensor): Tensor[] {
+    for (const x of [query, key, value])
+      if (x.shape.length !== 3 || x.shape[2] !== this.#width)
+        throw new ShapeError(
+          `MultiHeadAttention: expected [batch, places, ${this.#width}], found ${formatShape(x.shape)}`,
+        );
+    const width = this.#width;
+    const part = (x: Tensor, dim: number, i: number): Tensor => x.slice(dim, i * width, (i + 1) * width);
+    if (query === key && key === value) {
+      const all = linear(query, this.inProjWeight, this.inProjBias);
+      return [0, 1, 2].map((i) => part(all, 2, i));
+    }
+    return [query, key, value].map((x, i) =>
+      linear(x, part(this.inProjWeight, 0, i), this.inProjBias && part(this.inProjBias, 0, i)),
+    );
+  }
+
+  /** [batch, places, width] as [batch, heads, places, width / heads]. */
+  #split(x: Tensor): Tensor {
+    const [batch, places] = x.shape;
+    return x.reshape(batch!, places!, this.#heads, this.#width / this.#heads).permute(0, 2, 1, 3);
+  }
+}
