@@ -26,6 +26,7 @@ export * as init from "./init.ts";
 export { manualSeed } from "./init.ts";
 export { type AttentionOptions, MultiHeadAttention, scaledDotProductAttention } from "./layers/attention.ts";
 export { Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d } from "./layers/conv.ts";
+export { Embedding } from "./layers/embedding.ts";
 export {
   GroupNorm,
   type GroupNormOptions,
