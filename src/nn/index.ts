@@ -44,7 +44,15 @@ export {
   MaxPool2d,
 } from "./layers/pool.ts";
 export { Lambda, Linear, Sequential } from "./layers.ts";
-export type { Loss, NllOptions } from "./losses.ts";
+export type {
+  BceOptions,
+  BceWithLogitsOptions,
+  CrossEntropyOptions,
+  HuberOptions,
+  Loss,
+  NllOptions,
+  SmoothL1Options,
+} from "./losses.ts";
 export * as losses from "./losses.ts";
 export { Module, Parameter, type StateDict } from "./module.ts";
 export { type FullLoss, fullObjective, objective } from "./objective.ts";

@@ -1,9 +1,9 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ReferenceEngine } from "../engine/index.ts";
 import { valueAndGrad } from "../summary/index.ts";
 import { DataError, NonFiniteError, OptionError, ShapeError } from "../util/errors.ts";
 import { type Batch, type NDArray, ndarray } from "../util/ndarray.ts";
-import { fromFunction, type Loss, losses, type Tensor } from "./index.ts";
+import { type CrossEntropyOptions, fromFunction, type Loss, losses, type Tensor } from "./index.ts";
 
 const engine = new ReferenceEngine();
 const real = (shape: readonly number[], ...data: number[]) => ndarray(Float64Array.from(data), shape);
@@ -41,6 +41,84 @@ test("cross-entropy is log-softmax and nll, and its gradient p − y over the sa
   const found = await of(losses.crossEntropy, real([2, 2], 0, Math.log(3), 1000, 0), labels([2], 0, 1));
   expect(found.loss).toBeCloseTo((Math.log(4) + 1000) / 2, 10);
   expectClose(found.slopes, [-0.75 / 2, 0.75 / 2, 1 / 2, -1 / 2]);
+});
+
+describe("label smoothing", () => {
+  // Two samples and the third ignored; classes of weights 1, 2, 4. log p of each class:
+  const [a, b] = [
+    [1, 2, 3],
+    [2, 0, 1],
+  ].map((logits) => {
+    const total = Math.log(logits.reduce((sum, z) => sum + Math.exp(z), 0));
+    return logits.map((z) => z - total);
+  }) as [number[], number[]];
+  const output = real([3, 3], 1, 2, 3, 2, 0, 1, 5, 6, 7);
+  const y = labels([3], 0, 2, 8);
+  const smoothed =
+    (options: CrossEntropyOptions): Loss =>
+    (o, t) =>
+      losses.crossEntropy(o, t, options);
+
+  test("alone", async () => {
+    const { loss } = await of(smoothed({ labelSmoothing: 0.3 }), real([2, 3], 1, 2, 3, 2, 0, 1), labels([2], 0, 2));
+    const each = [0.7 * a[0]! + 0.1 * (a[0]! + a[1]! + a[2]!), 0.7 * b[2]! + 0.1 * (b[0]! + b[1]! + b[2]!)] as const;
+    expect(loss).toBeCloseTo(-(each[0] + each[1]) / 2, 14);
+  });
+
+  test("with class weights and an ignored label", async () => {
+    const options = { labelSmoothing: 0.3, weight: [1, 2, 4], ignoreIndex: 8 };
+    const { loss, slopes } = await of(smoothed(options), output, y);
+    const each = [
+      0.7 * 1 * a[0]! + 0.1 * (1 * a[0]! + 2 * a[1]! + 4 * a[2]!),
+      0.7 * 4 * b[2]! + 0.1 * (1 * b[0]! + 2 * b[1]! + 4 * b[2]!),
+    ] as const;
+    expect(loss).toBeCloseTo(-(each[0] + each[1]) / (1 + 4), 14);
+    expect(slopes.slice(6)).toEqual([0, 0, 0]);
+  });
+
+  test("of 1 asks for all classes alike, of 0 is none", async () => {
+    const some = [real([2, 3], 1, 2, 3, 2, 0, 1), labels([2], 0, 2)] as const;
+    const { loss } = await of(smoothed({ labelSmoothing: 1 }), ...some);
+    expect(loss).toBeCloseTo(-[...a, ...b].reduce((sum, x) => sum + x, 0) / 6, 14);
+    expect(await of(smoothed({ labelSmoothing: 0 }), ...some)).toEqual(await of(losses.crossEntropy, ...some));
+  });
+});
+
+test("huber and smooth l1 are parabolas near 0", async () => {
+  const [output, y] = [real([4, 1], 0.5, 2, -5, 3), real([4, 1], 0, 0, 0, 0)];
+  const wide = await of((o, t) => losses.huber(o, t, { delta: 2 }), output, y);
+  expect(wide.loss).toBeCloseTo((0.125 + 2 + 2 * (5 - 1) + 2 * (3 - 1)) / 4, 14);
+  expectClose(wide.slopes, [0.5 / 4, 2 / 4, -2 / 4, 2 / 4]);
+  const byDefault = await of(losses.huber, output, y);
+  expect(byDefault.loss).toBeCloseTo((0.125 + 1.5 + 4.5 + 2.5) / 4, 14);
+  expect(await of(losses.smoothL1, output, y)).toEqual(byDefault);
+  const smooth = await of((o, t) => losses.smoothL1(o, t, { beta: 2 }), output, y);
+  expect(smooth.loss).toBeCloseTo(wide.loss / 2, 14);
+  const far = await of(losses.huber, real([2, 1], 1e200, -1e200), real([2, 1], 0, 0));
+  expect(far.loss).toBe(1e200);
+  expectClose(far.slopes, [0.5, -0.5]);
+});
+
+test("bce with weights for entries and for what is wanted", async () => {
+  const [p, x] = [real([2, 2], 0.5, 0.25, 0.75, 0.5), real([2, 2], 1, -2, 0.5, 3)];
+  const y = real([2, 2], 1, 0, 0.5, 1);
+  const weight = ndarray(Float64Array.of(1, 3), [2]);
+  const logs = (p1: number, target: number): number => -target * Math.log(p1) - (1 - target) * Math.log(1 - p1);
+  const plain = await of((o, t) => losses.bce(o, t, { weight }), p, y);
+  expect(plain.loss).toBeCloseTo((logs(0.5, 1) + 3 * logs(0.25, 0) + logs(0.75, 0.5) + 3 * logs(0.5, 1)) / 4, 14);
+  const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z));
+  const weighted = (z: number, target: number, pos: number): number =>
+    -pos * target * Math.log(sigmoid(z)) - (1 - target) * Math.log(1 - sigmoid(z));
+  const posWeight = ndarray(Float64Array.of(5, 2), [2]);
+  const found = await of((o, t) => losses.bceWithLogits(o, t, { posWeight, weight }), x, y);
+  const entries = weighted(1, 1, 5) + 3 * weighted(-2, 0, 2) + weighted(0.5, 0.5, 5) + 3 * weighted(3, 1, 2);
+  expect(found.loss).toBeCloseTo(entries / 4, 14);
+  const far = await of(
+    (o, t) => losses.bceWithLogits(o, t, { posWeight: 3 }),
+    real([2, 1], 1000, -1000),
+    real([2, 1], 0, 1),
+  );
+  expect(far.loss).toBe((1000 + 3 * 1000) / 2);
 });
 
 test("bce holds its logarithms at −100, where they are constant", async () => {
@@ -86,6 +164,17 @@ test.each<[string, Loss, NDArray, new (message: string) => Error, RegExp]>([
   ["whole-number targets", losses.bce, labels([2, 3], 0, 1, 0, 0, 1, 0), ShapeError, /bce: expected real targets/],
   ["weights for other classes", weighted(1, 2), labels([2], 0, 1), OptionError, /weight has 2 entries for 3 classes/],
   ["a negative weight", weighted(1, -2, 1), labels([2], 0, 1), OptionError, /weights must be .* found -2/],
+  ["smoothing beyond 1", smoothing(1.5), labels([2], 0, 1), OptionError, /crossEntropy: labelSmoothing .* found 1.5/],
+  ["smoothing of nll", smoothedNll, labels([2], 0, 1), OptionError, /nll: unknown option "labelSmoothing"/],
+  ["no axis of classes", classless, labels([2], 0, 1), ShapeError, /crossEntropy: expected output .* found \[batch\]/],
+  ["a delta of 0", flat, real([2, 3], 0, 0, 0, 0, 0, 0), OptionError, /huber: delta must be .* found 0/],
+  [
+    "weights of many",
+    many,
+    real([2, 3], 0, 0, 0, 0, 0, 0),
+    ShapeError,
+    /bce: weight: .* \[batch, 3\], found .* \[2, batch, 3\]/,
+  ],
   ["an unknown option", unknown, labels([2], 0, 1), OptionError, /nll: unknown option "weights"/],
   ["a promise", (async (o: Tensor) => o.sum()) as never, labels([2], 0, 1), Error, /the loss must return .* a promise/],
   ["a number", (() => 3) as never, labels([2], 0, 1), Error, /the loss must return a tensor.* it returned number/],
@@ -103,6 +192,26 @@ function ignoring(ignoreIndex: number): Loss {
 
 function weighted(...weight: number[]): Loss {
   return (o, t) => losses.nll(o, t, { weight });
+}
+
+function smoothing(labelSmoothing: number): Loss {
+  return (o, t) => losses.crossEntropy(o, t, { labelSmoothing });
+}
+
+function smoothedNll(o: Tensor, t: Tensor): Tensor {
+  return losses.nll(o, t, { labelSmoothing: 0.1 } as never);
+}
+
+function classless(o: Tensor, t: Tensor): Tensor {
+  return losses.crossEntropy(o.sum([1]), t);
+}
+
+function flat(o: Tensor, t: Tensor): Tensor {
+  return losses.huber(o, t, { delta: 0 });
+}
+
+function many(o: Tensor, t: Tensor): Tensor {
+  return losses.bce(o, t, { weight: real([2, 1, 1], 1, 1) });
 }
 
 function unknown(o: Tensor, t: Tensor): Tensor {
