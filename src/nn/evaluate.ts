@@ -16,8 +16,8 @@ import {
   variableInputs,
   variableTensors,
 } from "../engine/index.ts";
-import { GraphBuilder, graphOf, type Node } from "../graph/index.ts";
-import { argmax, BATCH_SIZE, cast, equal, sum } from "../ops/index.ts";
+import { GraphBuilder, graphOf, type Node, sameShape } from "../graph/index.ts";
+import { argmax, BATCH_SIZE, cast, equal, greater, greaterEqual, mul, scalar, sum, where } from "../ops/index.ts";
 import { DataError, NonFiniteError } from "../util/errors.ts";
 import type { Batch, Batches } from "../util/ndarray.ts";
 import { refuseUnknown } from "../util/options.ts";
@@ -29,7 +29,10 @@ import { objective } from "./objective.ts";
 export interface Evaluation {
   /** The mean over the samples. */
   readonly loss: number;
-  /** The share of samples whose largest output is at their label; undefined where targets are not labels. */
+  /**
+   * The share of labels at which the output is largest; undefined where targets are not labels. Labels that the loss ignores,
+   * or that are no class, do not count.
+   */
   readonly accuracy: number | undefined;
   readonly samples: number;
 }
@@ -48,8 +51,7 @@ export async function evaluate(
 ): Promise<Evaluation> {
   refuseUnknown("evaluate", options, ["engine", "signal"]);
   const { engine = await defaultEngine(), signal } = options;
-  let [total, samples] = [0, 0];
-  let correct: number | undefined;
+  let [total, samples, correct, counted] = [0, 0, 0, 0];
   for await (const batch of batches) {
     signal?.throwIfAborted();
     const part = await inTurn(engine, () => evaluateBatch(engine, model, loss, batch));
@@ -57,10 +59,11 @@ export async function evaluate(
     if (!Number.isFinite(part.loss)) throw new NonFiniteError(`evaluate: the loss is ${part.loss}`);
     total += part.loss * size;
     samples += size;
-    if (part.correct !== undefined) correct = (correct ?? 0) + part.correct;
+    correct += part.correct;
+    counted += part.counted;
   }
   if (samples === 0) throw new DataError("evaluate: expected at least one batch, found none");
-  return { loss: total / samples, accuracy: correct === undefined ? undefined : correct / samples, samples };
+  return { loss: total / samples, accuracy: counted > 0 ? correct / counted : undefined, samples };
 }
 
 async function evaluateBatch(
@@ -68,15 +71,15 @@ async function evaluateBatch(
   model: Module,
   loss: Loss,
   batch: Batch,
-): Promise<{ loss: number; correct: number | undefined }> {
+): Promise<{ loss: number; correct: number; counted: number }> {
   const { source, variables } = evaluationSource(model, loss, batch);
   const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
   checkBatch(batch, plan);
   const own = { ...(await uploadBatch(engine, batch)), [BATCH_SIZE]: await uploadScalar(engine, samplesOf(batch)) };
   const outputs = await runOnce(engine, session, await variableTensors(engine, variables), own);
-  const read = async (name: string): Promise<number | undefined> =>
-    outputs[name] && Number((await engine.read(outputs[name])).data[0]);
-  const result = { loss: (await read("loss"))!, correct: await read("correct") };
+  const read = async (name: string): Promise<number> =>
+    outputs[name] ? Number((await engine.read(outputs[name])).data[0]) : 0;
+  const result = { loss: await read("loss"), correct: await read("correct"), counted: await read("counted") };
   engine.release(...Object.values(outputs));
   return result;
 }
@@ -90,14 +93,30 @@ function evaluationSource(
   const target = objective(model, loss);
   const data = dataInputs(b, specOf(batch));
   const { loss: node, output, checks } = target.trace(b, variableInputs(b, target.variables), data);
-  const correct = output && countCorrect(b, output, data[1]!);
-  const graph = graphOf(new Map([["loss", node], ...(correct ? [["correct", correct] as const] : [])]));
+  const ignored = checks.find(({ input }) => input === "y")?.except;
+  const graph = graphOf({ loss: node, ...(output && labelCounts(b, output, data[1]!, ignored)) });
   return { source: { graph, plan: checks }, variables: target.variables };
 }
 
-/** The number of samples whose largest output is at their label, for outputs [batch, classes]. */
-function countCorrect(b: GraphBuilder, output: Node, labels: Node): Node | undefined {
-  if (labels.dtype !== "int" || labels.shape.length !== 1 || output.shape.length !== 2) return undefined;
-  const predicted = sum(b, argmax(b, output, 1), [1]);
-  return sum(b, cast(b, equal(b, predicted, labels), "float"));
+/** How many labels count, and at how many of them the output is largest, for outputs [batch, classes, …]. */
+function labelCounts(
+  b: GraphBuilder,
+  output: Node,
+  target: Node,
+  ignored: number | undefined,
+): { correct: Node; counted: Node } | undefined {
+  const classes = output.shape[1];
+  const fits = target.dtype === "int" && sameShape(output.shape.toSpliced(1, 1), target.shape);
+  if (!fits || typeof classes !== "number") return undefined;
+  const whole = (value: number): Node => scalar(b, value, "int");
+  const count = (...conditions: Node[]): Node =>
+    sum(
+      b,
+      conditions.map((each) => cast(b, each, "float")).reduce((x, y) => mul(b, x, y)),
+    );
+  const labels = ignored === undefined ? target : where(b, equal(b, target, whole(ignored)), whole(-1), target);
+  return {
+    correct: count(equal(b, sum(b, argmax(b, output, 1), [1]), labels)),
+    counted: count(greaterEqual(b, labels, whole(0)), greater(b, whole(classes), labels)),
+  };
 }

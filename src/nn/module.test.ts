@@ -6,7 +6,18 @@ import { NewtonSummary } from "../optim/index.ts";
 import { valueAndGrad } from "../summary/index.ts";
 import { GraphError, ShapeError, StateError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
-import { evaluate, fromFunction, Lambda, Linear, losses, Module, Parameter, Sequential, type Tensor } from "./index.ts";
+import {
+  evaluate,
+  fromFunction,
+  Lambda,
+  Linear,
+  type Loss,
+  losses,
+  Module,
+  Parameter,
+  Sequential,
+  type Tensor,
+} from "./index.ts";
 
 const engine = new ReferenceEngine();
 const value = (...numbers: number[]) => ndarray(Float64Array.from(numbers), [numbers.length]);
@@ -87,6 +98,35 @@ describe("predict and evaluate", () => {
     const y = ndarray(new Float64Array(15), [5, 3]);
     expect((await evaluate(model, losses.mse, [{ x: a.x, y }], { engine })).accuracy).toBeUndefined();
     await expect(evaluate(model, losses.nll, [], { engine })).rejects.toThrow(/at least one batch/);
+  });
+});
+
+describe("accuracy", () => {
+  const identity = new Lambda((x) => x);
+  const scores = ndarray(Float64Array.of(9, 0, 0, 9, 9, 0, 0, 9), [4, 2]);
+  const accuracy = async (loss: Loss, labels: number[], x = scores, shape = [4]) =>
+    (await evaluate(identity, loss, [{ x, y: ndarray(Int32Array.from(labels), shape) }], { engine })).accuracy;
+  const ignoring =
+    (ignoreIndex: number): Loss =>
+    (o, t) =>
+      losses.crossEntropy(o, t, { ignoreIndex });
+
+  test("leaves out the label that the loss ignores, whether it is a class or not", async () => {
+    expect(await accuracy(losses.crossEntropy, [0, 1, 1, 1])).toBe(3 / 4);
+    expect(await accuracy(ignoring(-100), [0, 1, 1, -100])).toBe(2 / 3);
+    expect(await accuracy(ignoring(1), [0, 1, 0, 1])).toBe(1);
+    expect(await accuracy((o) => o.mean(), [0, 5, 1, -1])).toBe(1 / 2);
+  });
+
+  test("is not known where no label counts", async () => {
+    expect(await accuracy((o) => o.mean(), [-1, -1, -1, -1])).toBeUndefined();
+    expect(await accuracy((o) => o.mean(), [0, 1, 0, 1], scores, [4, 1])).toBeUndefined();
+  });
+
+  test("counts every place of a sequence", async () => {
+    const x = ndarray(scores.data, [2, 2, 2]);
+    // Classes lie along the second axis: places (0, 0), (0, 1) and so on have the scores 9 0, 0 9, 9 0, 0 9.
+    expect(await accuracy(losses.crossEntropy, [0, 1, 1, 0], x, [2, 2])).toBe(1 / 2);
   });
 });
 
