@@ -1,4 +1,4 @@
-import { dataInputs, type Objective, type Source, specOf, variableInputs } from "../src/engine/index.ts";
+import { dataInputs, type Needs, type Objective, type Source, specOf } from "../src/engine/index.ts";
 import { GraphBuilder, graphOf } from "../src/graph/index.ts";
 import { type Batch, type Direction, losses, type Module, models, type NDArray, Random } from "../src/index.ts";
 import { init, objective } from "../src/nn/index.ts";
@@ -45,8 +45,8 @@ export function noiseDirection({ objective: { variables } }: Subject, seed: numb
 }
 
 /** The graph of the loss alone: one forward pass. */
-export function forwardSource({ objective: { variables, trace }, batch }: Subject): Source<null> {
+export function forwardSource({ objective: whole, batch }: Subject): Source<Needs> {
   const b = new GraphBuilder();
-  const { loss } = trace(b, variableInputs(b, variables), dataInputs(b, specOf(batch)));
-  return { graph: graphOf({ loss }), plan: null };
+  const { loss, checks, masks } = whole.trace(b, dataInputs(b, specOf(batch)));
+  return { graph: graphOf({ loss }), plan: { checks, masks } };
 }

@@ -1,14 +1,6 @@
-import {
-  type Engine,
-  type Objective,
-  specOf,
-  uploadBatch,
-  uploadScalar,
-  variableTensors,
-} from "../src/engine/index.ts";
+import { type Engine, specOf, uploadBatch, variableTensors } from "../src/engine/index.ts";
 import type { Graph } from "../src/graph/index.ts";
-import { AdamUpdater, type Batch, computeHg, losses, Optimizer, SGDUpdater, type Updater } from "../src/index.ts";
-import { BATCH_SIZE } from "../src/ops/index.ts";
+import { AdamUpdater, computeHg, losses, Optimizer, Random, SGDUpdater, type Updater } from "../src/index.ts";
 import { stepSource } from "../src/optim/step-graph.ts";
 import { partSize, summarySource } from "../src/summary/summary.ts";
 import type { Request } from "./request.ts";
@@ -41,20 +33,17 @@ export async function makeTask(request: Request, subject: Subject, engine: Engin
 }
 
 async function forwardTask(subject: Subject, engine: Engine): Promise<Task> {
-  const { graph } = forwardSource(subject);
+  const { objective, batch } = subject;
+  const { graph, plan } = forwardSource(subject);
   const session = await engine.compile(graph);
+  const random = new Random(0);
   const run = async (): Promise<void> => {
-    const inputs = await runInputs(subject.objective, subject.batch, engine);
-    const { loss } = await session.run({ ...inputs.kept, ...inputs.own }, Object.values(inputs.own));
+    const own = await uploadBatch(engine, batch, plan, random);
+    const kept = await variableTensors(engine, objective.variables);
+    const { loss } = await session.run({ ...kept, ...own }, Object.values(own));
     engine.release(loss!);
   };
   return { run, graph };
-}
-
-async function runInputs({ variables }: Objective, batch: Batch, engine: Engine) {
-  const size = await uploadScalar(engine, batch.x.shape[0]!);
-  const own = { ...(await uploadBatch(engine, batch)), [BATCH_SIZE]: size };
-  return { kept: await variableTensors(engine, variables), own };
 }
 
 async function stepTask({ method }: Request, subject: Subject, engine: Engine): Promise<Task> {

@@ -1,9 +1,11 @@
 import { BATCH, type Builder, type DType, formatShape, type Node, type Shape } from "../graph/index.ts";
-import { input } from "../ops/index.ts";
+import { BATCH_SIZE, input } from "../ops/index.ts";
 import { DataError, NonFiniteError, ShapeError } from "../util/errors.ts";
 import { type Batch, checkArray, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
+import type { Random } from "../util/random.ts";
 import type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
-import { DATA_INPUTS, type RangeCheck } from "./variable.ts";
+import { drawMasks, sliceSamples } from "./masks.ts";
+import { type BatchCheck, DATA_INPUTS, type Needs, type RangeCheck, type SizeCheck } from "./variable.ts";
 
 /** What a graph must know of a batch: shapes without the number of samples, and dtypes. */
 export interface DataSpec {
@@ -38,35 +40,57 @@ export function dataInputs(b: Builder, spec: DataSpec): Node[] {
   return spec.types.map(({ shape, dtype }, i) => input(b, DATA_INPUTS[i]!, shape, dtype));
 }
 
-/** Samples `start` to `end` (exclusive), sharing memory. */
-export function sliceBatch(batch: Batch, start: number, end: number): Batch {
-  return { x: sliceArray(batch.x, start, end), y: sliceArray(batch.y, start, end) };
+/** The arrays that a run is given, by the name of the graph's input. */
+export type RunData = Readonly<Record<string, NDArray>>;
+
+/**
+ * A batch and freshly drawn masks for it.
+ * @param batch x and y, x alone, or nothing for a model without inputs.
+ * @throws DataError, NonFiniteError where the batch does not pass the program's checks.
+ */
+export function runData(engine: Engine, batch: Partial<Batch>, needs: Needs, random: Random): RunData {
+  const data: Record<string, NDArray> = {};
+  for (const name of DATA_INPUTS) if (batch[name]) data[name] = batch[name];
+  const samples = batch.x?.shape[0] ?? 1;
+  checkData(data, samples, needs.checks);
+  return { ...data, ...drawMasks(needs.masks, samples, random, engine.precision) };
 }
 
-function sliceArray({ shape, data }: NDArray, start: number, end: number): NDArray {
-  const step = sizeOf(shape.slice(1));
-  return { shape: [end - start, ...shape.slice(1)], data: data.subarray(start * step, end * step) };
+/** Samples `start` to `end` (exclusive) of a run's data. */
+export function sliceData(data: RunData, { masks }: Needs, start: number, end: number): RunData {
+  const patterns = new Map(masks.map(({ name, shape }) => [name, shape]));
+  return Object.fromEntries(
+    Object.entries(data).map(([name, array]) => [
+      name,
+      sliceSamples(array, patterns.get(name) ?? [BATCH, ...array.shape.slice(1)], start, end),
+    ]),
+  );
 }
 
 /**
- * Checks that data can be used: finite, and labels in range.
- * @throws NonFiniteError, DataError naming the input, the sample and the value.
+ * Checks that data can be used: finite, labels in range, and as many samples as the model's layers need.
+ * @throws NonFiniteError, DataError naming the layer, the input, the sample and the value.
  */
-export function checkBatch(batch: Batch, checks: readonly RangeCheck[]): void {
-  for (const name of DATA_INPUTS) {
-    const array = batch[name];
-    if (isFloat(array)) checkFinite(`batch ${name}`, array);
+function checkData(data: RunData, samples: number, checks: readonly BatchCheck[]): void {
+  for (const [name, array] of Object.entries(data)) if (isFloat(array)) checkFinite(`batch ${name}`, array);
+  for (const check of checks) {
+    const wrong = check.kind === "range" ? outOfRange(data, check) : tooFew(samples, check);
+    if (wrong) throw new DataError(check.layer === undefined ? wrong : `${check.layer}: ${wrong}`);
   }
-  for (const { input: name, what, bound, except } of checks) {
-    const { shape, data } = batch[name as keyof Batch];
-    const at = (data as Int32Array).findIndex(
-      (value) => Number(value) !== except && !(Number(value) >= 0 && Number(value) < bound),
-    );
-    if (at >= 0)
-      throw new DataError(
-        `batch ${name}: ${what} ${data[at]} of sample ${Math.floor(at / sizeOf(shape.slice(1)))} is out of range, expected 0 to ${bound - 1}`,
-      );
-  }
+}
+
+function outOfRange(data: RunData, { input: name, what, bound, except }: RangeCheck): string | undefined {
+  const { shape, data: entries } = data[name]!;
+  const at = (entries as Int32Array).findIndex(
+    (value) => Number(value) !== except && !(Number(value) >= 0 && Number(value) < bound),
+  );
+  if (at < 0) return undefined;
+  const sample = Math.floor(at / sizeOf(shape.slice(1)));
+  return `batch ${name}: ${what} ${entries[at]} of sample ${sample} is out of range, expected 0 to ${bound - 1}`;
+}
+
+function tooFew(samples: number, { least, reason }: SizeCheck): string | undefined {
+  return samples < least ? `${reason}, found a batch of ${samples}` : undefined;
 }
 
 /** @throws NonFiniteError naming the first entry that is NaN or infinite. */
@@ -80,12 +104,23 @@ export function checkFinite(what: string, { shape, data }: NDArray): void {
   throw new NonFiniteError(`${what}: entry ${at} is ${data[at]}${sample}`);
 }
 
-/** Uploads a batch as the graph's inputs. */
-export async function uploadBatch(engine: Engine, batch: Batch | undefined): Promise<Record<string, EngineTensor>> {
-  if (!batch) return {};
+/** Uploads a run's arrays. */
+export async function uploadData(engine: Engine, data: RunData): Promise<Record<string, EngineTensor>> {
   const tensors: Record<string, EngineTensor> = {};
-  for (const name of DATA_INPUTS) tensors[name] = await engine.upload(batch[name]);
+  for (const [name, array] of Object.entries(data)) tensors[name] = await engine.upload(array);
   return tensors;
+}
+
+/** Uploads all that a run over a whole batch is given beside variables: see {@link runData}. @throws DataError, NonFiniteError */
+export async function uploadBatch(
+  engine: Engine,
+  batch: Partial<Batch> | undefined,
+  needs: Needs,
+  random: Random,
+): Promise<Record<string, EngineTensor>> {
+  const data = runData(engine, batch ?? {}, needs, random);
+  const size = await uploadScalar(engine, batch?.x?.shape[0] ?? 1);
+  return { ...(await uploadData(engine, data)), [BATCH_SIZE]: size };
 }
 
 /** Runs a session on tensors that stay and on tensors made for this run, which are freed, also where it fails. */

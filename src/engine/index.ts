@@ -1,19 +1,32 @@
 export type { Precision } from "../onnx/index.ts";
 export {
-  checkBatch,
   checkFinite,
   type DataSpec,
   dataInputs,
+  type RunData,
+  runData,
   runOnce,
   samplesOf,
-  sliceBatch,
+  sliceData,
   specOf,
   uploadBatch,
+  uploadData,
   uploadScalar,
 } from "./data.ts";
 export { defaultEngine, setDefaultEngine } from "./default.ts";
 export type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
+export type { Mask } from "./masks.ts";
 export { type Program, Programs, type Source, sharedProgram } from "./programs.ts";
 export { ReferenceEngine } from "./reference.ts";
 export { inTurn } from "./turns.ts";
-export { DATA_INPUTS, type Objective, type RangeCheck, Variable, variableInputs, variableTensors } from "./variable.ts";
+export {
+  type BatchCheck,
+  DATA_INPUTS,
+  type Mode,
+  type Needs,
+  type Objective,
+  type Traced,
+  Variable,
+  variableInput,
+  variableTensors,
+} from "./variable.ts";

@@ -27,10 +27,14 @@ export class Programs {
     this.#limit = limit;
   }
 
-  /** The program of this key, compiled from `build` the first time. The key must tell apart all that `build` depends on. */
-  async get<T>(key: string, build: () => Source<T>): Promise<Program<T>> {
+  /**
+   * The program of this key, compiled from `build` the first time. The key must tell apart all that `build` depends on; as
+   * building may be what finds that out, it is asked again afterwards.
+   */
+  async get<T>(keyNow: () => string, build: () => Source<T>): Promise<Program<T>> {
     if (this.#disposed) throw new DisposedError("this object was disposed");
-    const program = (this.#programs.get(key) as Promise<Program<T>> | undefined) ?? this.#compile(build());
+    const program = (this.#programs.get(keyNow()) as Promise<Program<T>> | undefined) ?? this.#compile(build());
+    const key = keyNow();
     this.#programs.delete(key);
     this.#programs.set(key, program);
     program.catch(() => this.#programs.delete(key));
@@ -70,5 +74,9 @@ const shared = new WeakMap<Engine, Programs>();
 export function sharedProgram<T>(engine: Engine, source: Source<T>, key = ""): Promise<Program<T>> {
   const programs = shared.get(engine) ?? new Programs(engine, SHARED_LIMIT);
   shared.set(engine, programs);
-  return programs.get(key + printGraph(source.graph), () => source);
+  const text = key + printGraph(source.graph);
+  return programs.get(
+    () => text,
+    () => source,
+  );
 }

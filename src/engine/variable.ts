@@ -2,6 +2,7 @@ import type { Builder, Node } from "../graph/index.ts";
 import { input } from "../ops/index.ts";
 import { checkFloats, checkShaped, type FloatData, type NDArray } from "../util/ndarray.ts";
 import type { Engine, EngineTensor } from "./engine.ts";
+import type { Mask } from "./masks.ts";
 
 /**
  * A tensor of real numbers that outlives a run: a parameter. Its value is the host's until an engine sets it, and then
@@ -84,14 +85,14 @@ export class Variable {
   }
 }
 
-/** The input that holds a variable, named apart from all other inputs: a parameter may be called `x` or `rates`. */
-function variableInput(name: string): string {
+/** The name of a variable's input, apart from all others: a parameter may be called `x` or `rates`. */
+function inputName(name: string): string {
   return `p:${name}`;
 }
 
-/** Variables as inputs of a graph. */
-export function variableInputs(b: Builder, variables: ReadonlyMap<string, Variable>): Map<Variable, Node> {
-  return new Map([...variables].map(([name, variable]) => [variable, input(b, variableInput(name), variable.shape)]));
+/** A variable as an input of a graph. */
+export function variableInput(b: Builder, name: string, { shape }: Variable): Node {
+  return input(b, inputName(name), shape);
 }
 
 /** Every variable's tensor on an engine, by the name of its input. */
@@ -100,12 +101,19 @@ export async function variableTensors(
   variables: ReadonlyMap<string, Variable>,
 ): Promise<Record<string, EngineTensor>> {
   const tensors: Record<string, EngineTensor> = {};
-  for (const [name, variable] of variables) tensors[variableInput(name)] = await variable.on(engine);
+  for (const [name, variable] of variables) tensors[inputName(name)] = await variable.on(engine);
   return tensors;
 }
 
-/** Whole numbers that must lie in `[0, bound)`, or be `except`. Checked before the data are used. */
-export interface RangeCheck {
+/** What a layer asks of the data that only the data can tell; checked before they are used. */
+interface LayerCheck {
+  /** The layer that asks, if it is one. */
+  readonly layer: string | undefined;
+}
+
+/** Whole numbers must lie in `[0, bound)`, or be `except`. */
+export interface RangeCheck extends LayerCheck {
+  readonly kind: "range";
   readonly input: string;
   /** What they are: labels or indices. */
   readonly what: "label" | "index";
@@ -113,29 +121,51 @@ export interface RangeCheck {
   readonly except?: number;
 }
 
+/** There must be so many samples. */
+export interface SizeCheck extends LayerCheck {
+  readonly kind: "size";
+  readonly least: number;
+  readonly reason: string;
+}
+
+export type BatchCheck = RangeCheck | SizeCheck;
+
 /** The names of the inputs that hold a batch. */
 export const DATA_INPUTS = ["x", "y"] as const;
 
+/** Whether a model is trained or used; some layers differ. */
+export type Mode = "train" | "eval";
+
 /** What a training program traces: a scalar loss of variables and a batch. */
 export interface Objective {
-  /** All variables by name, in PyTorch's order. */
-  readonly variables: ReadonlyMap<string, Variable>;
-  /** What else a trace depends on, now: which parts of the model are in training mode. */
-  mode?(): string;
   /**
-   * Writes the loss into a graph.
-   * @param variables the input that stands for each variable.
+   * Parameters and buffers by name, in PyTorch's order. Where the loss contains the model they are at first those of the
+   * groups; traces add the others that it uses.
+   */
+  readonly variables: ReadonlyMap<string, Variable>;
+  /** What else a trace depends on: the modes that earlier traces have asked for, as they are now. */
+  mode(): string;
+  /**
+   * Writes the loss into a graph, with the inputs that `variableInput` makes.
    * @param data the inputs x and y, or none for an objective without data.
+   * @param mode of all modules; each has its own by default.
    * @throws GraphError where the loss is not a scalar.
    */
-  trace(b: Builder, variables: ReadonlyMap<Variable, Node>, data: readonly Node[]): Traced;
+  trace(b: Builder, data: readonly Node[], mode?: Mode): Traced;
+}
+
+/** What a program must be given, or may refuse, beside its variables. */
+export interface Needs {
+  readonly checks: readonly BatchCheck[];
+  readonly masks: readonly Mask[];
 }
 
 /** A traced objective. */
-export interface Traced {
+export interface Traced extends Needs {
   /** A scalar. */
   readonly loss: Node;
   /** The model's output, where the objective knows it. */
   readonly output?: Node;
-  readonly checks: readonly RangeCheck[];
+  /** What a training step gives to buffers, by name. */
+  readonly assigned: ReadonlyMap<string, Node>;
 }

@@ -1,26 +1,25 @@
 import {
-  checkBatch,
   dataInputs,
   defaultEngine,
   type Engine,
   inTurn,
-  type RangeCheck,
+  type Mode,
+  type Needs,
+  type Objective,
   runOnce,
   type Source,
   samplesOf,
   sharedProgram,
   specOf,
   uploadBatch,
-  uploadScalar,
-  type Variable,
-  variableInputs,
   variableTensors,
 } from "../engine/index.ts";
 import { GraphBuilder, graphOf, type Node, sameShape } from "../graph/index.ts";
-import { argmax, BATCH_SIZE, cast, equal, greater, greaterEqual, mul, scalar, sum, where } from "../ops/index.ts";
+import { argmax, cast, equal, greater, greaterEqual, mul, scalar, sum, where } from "../ops/index.ts";
 import { DataError, NonFiniteError } from "../util/errors.ts";
 import type { Batch, Batches } from "../util/ndarray.ts";
-import { refuseUnknown } from "../util/options.ts";
+import { checkOneOf, checkWhole, refuseUnknown } from "../util/options.ts";
+import { Random } from "../util/random.ts";
 import type { Loss } from "./losses.ts";
 import type { Module } from "./module.ts";
 import { objective } from "./objective.ts";
@@ -37,24 +36,39 @@ export interface Evaluation {
   readonly samples: number;
 }
 
+/** How a model is evaluated. */
+export interface EvaluateOptions {
+  /** Where to run; the default engine if none is named. */
+  readonly engine?: Engine;
+  /** Stops the work between two batches. */
+  readonly signal?: AbortSignal;
+  /** The mode of all modules; each has its own by default, so a model in training mode is measured as it trains. */
+  readonly mode?: Mode;
+  /** Of the random masks of training mode; 0 by default. */
+  readonly seed?: number;
+}
+
 /**
- * The loss of a model on a data set, and its accuracy where the targets are labels. Batches count by their samples.
- * @param options.engine where to run; the default engine if none is named.
- * @param options.signal stops the work between two batches.
+ * The loss of a model on a data set, and its accuracy where the targets are labels. Batches count by their samples. The
+ * model stays as it is, its buffers too.
  * @throws DataError where there is no batch, NonFiniteError where the loss is NaN or infinite.
  */
 export async function evaluate(
   model: Module,
   loss: Loss,
   batches: Batches,
-  options: { readonly engine?: Engine; readonly signal?: AbortSignal } = {},
+  options: EvaluateOptions = {},
 ): Promise<Evaluation> {
-  refuseUnknown("evaluate", options, ["engine", "signal"]);
-  const { engine = await defaultEngine(), signal } = options;
+  refuseUnknown("evaluate", options, ["engine", "signal", "mode", "seed"]);
+  const { engine = await defaultEngine(), signal, mode, seed = 0 } = options;
+  if (mode !== undefined) checkOneOf("mode", mode, ["train", "eval"]);
+  checkWhole("seed", seed);
+  const target = objective(model, loss);
+  const random = new Random(seed);
   let [total, samples, correct, counted] = [0, 0, 0, 0];
   for await (const batch of batches) {
     signal?.throwIfAborted();
-    const part = await inTurn(engine, () => evaluateBatch(engine, model, loss, batch));
+    const part = await inTurn(engine, () => evaluateBatch(engine, target, batch, mode, random));
     const size = samplesOf(batch);
     if (!Number.isFinite(part.loss)) throw new NonFiniteError(`evaluate: the loss is ${part.loss}`);
     total += part.loss * size;
@@ -68,15 +82,15 @@ export async function evaluate(
 
 async function evaluateBatch(
   engine: Engine,
-  model: Module,
-  loss: Loss,
+  target: Objective,
   batch: Batch,
+  mode: Mode | undefined,
+  random: Random,
 ): Promise<{ loss: number; correct: number; counted: number }> {
-  const { source, variables } = evaluationSource(model, loss, batch);
+  const source = evaluationSource(target, batch, mode);
   const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
-  checkBatch(batch, plan);
-  const own = { ...(await uploadBatch(engine, batch)), [BATCH_SIZE]: await uploadScalar(engine, samplesOf(batch)) };
-  const outputs = await runOnce(engine, session, await variableTensors(engine, variables), own);
+  const own = await uploadBatch(engine, batch, plan, random);
+  const outputs = await runOnce(engine, session, await variableTensors(engine, target.variables), own);
   const read = async (name: string): Promise<number> =>
     outputs[name] ? Number((await engine.read(outputs[name])).data[0]) : 0;
   const result = { loss: await read("loss"), correct: await read("correct"), counted: await read("counted") };
@@ -84,18 +98,13 @@ async function evaluateBatch(
   return result;
 }
 
-function evaluationSource(
-  model: Module,
-  loss: Loss,
-  batch: Batch,
-): { source: Source<readonly RangeCheck[]>; variables: ReadonlyMap<string, Variable> } {
+function evaluationSource(target: Objective, batch: Batch, mode: Mode | undefined): Source<Needs> {
   const b = new GraphBuilder();
-  const target = objective(model, loss);
   const data = dataInputs(b, specOf(batch));
-  const { loss: node, output, checks } = target.trace(b, variableInputs(b, target.variables), data);
-  const ignored = checks.find(({ input }) => input === "y")?.except;
-  const graph = graphOf({ loss: node, ...(output && labelCounts(b, output, data[1]!, ignored)) });
-  return { source: { graph, plan: checks }, variables: target.variables };
+  const { loss, output, checks, masks } = target.trace(b, data, mode);
+  const labels = checks.filter((check) => check.kind === "range").find((check) => check.input === "y");
+  const graph = graphOf({ loss, ...(output && labelCounts(b, output, data[1]!, labels?.except)) });
+  return { graph, plan: { checks, masks } };
 }
 
 /** How many labels count, and at how many of them the output is largest, for outputs [batch, classes, …]. */

@@ -7,7 +7,7 @@ export {
   convTranspose2d,
   type Size,
 } from "./conv.ts";
-export { type Evaluation, evaluate } from "./evaluate.ts";
+export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.ts";
 export { fromFunction, type ParameterFunction } from "./function-module.ts";
 export {
   type Activation,
@@ -54,7 +54,7 @@ export type {
   SmoothL1Options,
 } from "./losses.ts";
 export * as losses from "./losses.ts";
-export { Module, Parameter, type StateDict } from "./module.ts";
+export { Buffer, Module, Parameter, type StateDict } from "./module.ts";
 export { type FullLoss, fullObjective, objective } from "./objective.ts";
 export {
   type AvgPoolOptions,
@@ -66,4 +66,5 @@ export {
   maxPool1d,
   maxPool2d,
 } from "./pool.ts";
+export type { PredictOptions } from "./predict.ts";
 export { cat, constant, Tensor, type TensorLike, where } from "./tensor.ts";

@@ -65,7 +65,7 @@ describe("state", () => {
 
   test.each([
     ["a missing name", { "layers.0.bias": undefined }, StateError, /layers.0.bias is missing/],
-    ["an unknown name", { other: value(1) }, StateError, /unknown parameter other/],
+    ["an unknown name", { other: value(1) }, StateError, /unknown name other/],
     ["another shape", { "layers.0.bias": value(1) }, ShapeError, /layers.0.bias: expected shape \[4\], found \[1\]/],
   ])("is refused with %s, and nothing changes", async (_what, change, kind, message) => {
     const model = classifier();

@@ -1,10 +1,11 @@
-import type { Objective, RangeCheck, Variable } from "../engine/index.ts";
-import type { Builder, Node } from "../graph/index.ts";
-import { countOf, formatShape } from "../graph/index.ts";
+import type { Mode, Objective, Traced, Variable } from "../engine/index.ts";
+import { type Builder, countOf, formatShape, type Node } from "../graph/index.ts";
+import { reshape } from "../ops/index.ts";
 import { GraphError } from "../util/errors.ts";
 import type { Loss } from "./losses.ts";
-import { checkTensor, type Traceable, traceTwice, variablesOf } from "./predict.ts";
-import { Tensor, tracing } from "./tensor.ts";
+import { checkTensor, modelScope, type Traceable, variablesOf } from "./predict.ts";
+import { type Scope, Tensor } from "./tensor.ts";
+import { traceTwice } from "./trace.ts";
 
 /** A loss of the batch alone, with the model inside it: (x, target) → scalar. */
 export type FullLoss = (x: Tensor, target: Tensor) => Tensor;
@@ -14,13 +15,14 @@ export type FullLoss = (x: Tensor, target: Tensor) => Tensor;
  * Without a batch, the model's `forward()` takes no input and the loss gets the output alone.
  */
 export function objective(model: Traceable, loss: Loss): Objective {
-  const modules = model.modules();
+  const variables = variablesOf(model);
+  const scope = modelScope(variables);
   return {
-    variables: variablesOf(model),
-    mode: () => modules.map(({ training }) => Number(training)).join(""),
-    trace: (b, variables, [x, y]) => {
+    variables,
+    mode: () => modeOf(scope),
+    trace: (b, [x, y], mode) => {
       let node: Node | undefined;
-      const traced = traceScalar(b, variables, () => {
+      const traced = traceLoss(b, scope, mode, () => {
         const output: unknown = x ? model.forward(new Tensor(x)) : model.forward();
         checkTensor("forward", output);
         node = output.node;
@@ -31,31 +33,49 @@ export function objective(model: Traceable, loss: Loss): Objective {
   };
 }
 
-/** The same for a loss that contains the model, with its parameters named. */
-export function fullObjective(variables: ReadonlyMap<string, Variable>, loss: FullLoss): Objective {
+/**
+ * The same for a loss that contains the model.
+ * @param groups the parameters to train, by name. Whatever else the loss uses, buffers and other parameters, counts as
+ * given, and is found by tracing.
+ */
+export function fullObjective(groups: ReadonlyMap<string, Variable>, loss: FullLoss): Objective {
+  const variables = new Map(groups);
+  const names = new Map([...groups].map(([name, variable]) => [variable, name]));
+  const add = (variable: Variable): string => {
+    const name = `outside#${names.size}`;
+    variables.set(name, variable);
+    names.set(variable, name);
+    return name;
+  };
+  const scope: Scope = { nameOf: (variable) => names.get(variable) ?? add(variable), asked: new Set() };
   return {
     variables,
-    trace: (b, nodes, data) =>
-      traceScalar(b, nodes, () => {
+    mode: () => modeOf(scope),
+    trace: (b, data, mode) =>
+      traceLoss(b, scope, mode, () => {
         const [x, y] = data.map((node) => new Tensor(node));
         return loss(x!, y!);
       }),
   };
 }
 
-function traceScalar(
-  builder: Builder,
-  variables: ReadonlyMap<Variable, Node>,
-  run: () => Tensor,
-): { loss: Node; checks: readonly RangeCheck[] } {
-  const trace = { builder, variables, checks: [] as RangeCheck[] };
-  const loss = traceTwice(trace, () => {
-    const value: unknown = run();
+function modeOf({ asked }: Scope): string {
+  return [...asked].map(({ training }) => Number(training)).join("");
+}
+
+function traceLoss(b: Builder, scope: Scope, mode: Mode | undefined, code: () => unknown): Traced {
+  const { node, trace } = traceTwice(b, scope, mode, () => {
+    const value = code();
     checkTensor("the loss", value);
     return value;
   });
-  const { factor, power } = countOf(loss.shape);
-  if (factor !== 1 || power !== 0 || loss.dtype !== "float")
-    throw new GraphError(`the loss must be one real number, found ${loss.dtype}${formatShape(loss.shape)}`);
-  return { loss: tracing(trace, () => new Tensor(loss).reshape().node), checks: trace.checks };
+  const { factor, power } = countOf(node.shape);
+  if (factor !== 1 || power !== 0 || node.dtype !== "float")
+    throw new GraphError(`the loss must be one real number, found ${node.dtype}${formatShape(node.shape)}`);
+  return {
+    loss: reshape(b, node, []),
+    assigned: new Map([...trace.assigned].map(([variable, value]) => [scope.nameOf(variable), value])),
+    checks: trace.checks,
+    masks: trace.masks,
+  };
 }

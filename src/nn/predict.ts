@@ -3,33 +3,58 @@ import {
   defaultEngine,
   type Engine,
   inTurn,
+  type Needs,
   type Program,
   runOnce,
   sharedProgram,
-  uploadScalar,
+  sliceData,
+  uploadBatch,
   type Variable,
-  variableInputs,
   variableTensors,
 } from "../engine/index.ts";
-import { BATCH, formatShape, GraphBuilder, graphOf, isBatch, type Node, sameDim } from "../graph/index.ts";
-import { BATCH_SIZE, input } from "../ops/index.ts";
+import { BATCH, formatShape, GraphBuilder, graphOf, isBatch, sameDim } from "../graph/index.ts";
+import { input } from "../ops/index.ts";
 import { GraphError, ShapeError } from "../util/errors.ts";
-import { checkArray, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { checkArray, isFloat, type NDArray } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
-import { Tensor, type Trace, tracing } from "./tensor.ts";
+import { Random } from "../util/random.ts";
+import { type Scope, Tensor } from "./tensor.ts";
+import { traceTwice } from "./trace.ts";
+
+/** How a model is run on an array of samples. */
+export interface PredictOptions {
+  /** Where to run; the default engine if none is named. */
+  readonly engine?: Engine;
+  /** Samples in one run; 1000 by default. */
+  readonly batchSize?: number;
+  /** Of the random masks of a model in training mode; 0 by default. */
+  readonly seed?: number;
+}
 
 /** What is needed of a model to trace it. */
 export interface Traceable {
-  readonly training: boolean;
   forward(...inputs: Tensor[]): Tensor;
-  /** The model and its parts. */
-  modules(): readonly { readonly training: boolean }[];
   namedParameters(): [string, { readonly variable: Variable }][];
+  namedBuffers(): [string, { readonly variable: Variable }][];
 }
 
 /** The variables of a model by name. */
 export function variablesOf(model: Traceable): Map<string, Variable> {
-  return new Map(model.namedParameters().map(([name, { variable }]) => [name, variable]));
+  const named = [...model.namedParameters(), ...model.namedBuffers()];
+  return new Map(named.map(([name, { variable }]) => [name, variable]));
+}
+
+/** What a model's traces share: no other variables than its own. */
+export function modelScope(variables: ReadonlyMap<string, Variable>): Scope {
+  const names = new Map([...variables].map(([name, variable]) => [variable, name]));
+  return {
+    nameOf(variable) {
+      const name = names.get(variable);
+      if (name !== undefined) return name;
+      throw new GraphError("a parameter or buffer was used that the model does not have: make it a field of a module");
+    },
+    asked: new Set(),
+  };
 }
 
 /** Asserts that what a user's function gave is a tensor. @throws GraphError */
@@ -39,26 +64,12 @@ export function checkTensor(what: string, value: unknown): asserts value is Tens
   throw new GraphError(`${what} must return a tensor, and return it at once; it returned ${found}`);
 }
 
-/** Runs a model's code twice and makes sure that both times it recorded the same program. @throws GraphError */
-export function traceTwice(trace: Trace, code: () => Tensor): Node {
-  const run = (on: Trace): Node => tracing(on, () => code().node);
-  const first = run(trace);
-  if (run({ ...trace, checks: [] }) !== first)
-    throw new GraphError(
-      "two traces of the model differ: it uses random numbers or other outside state, which would be baked in as constants",
-    );
-  return first;
-}
-
 /** See `Module.predict`. */
-export async function predict(
-  model: Traceable,
-  x: NDArray,
-  options: { readonly engine?: Engine; readonly batchSize?: number },
-): Promise<NDArray> {
-  refuseUnknown("predict", options, ["engine", "batchSize"]);
-  const { engine = await defaultEngine(), batchSize = 1000 } = options;
+export async function predict(model: Traceable, x: NDArray, options: PredictOptions): Promise<NDArray> {
+  refuseUnknown("predict", options, ["engine", "batchSize", "seed"]);
+  const { engine = await defaultEngine(), batchSize = 1000, seed = 0 } = options;
   checkWhole("batchSize", batchSize, 1);
+  checkWhole("seed", seed);
   const [samples] = x.shape;
   if (!samples) throw new ShapeError(`predict: expected an axis of samples, found shape [${x.shape}]`);
   checkArray("predict x", x);
@@ -66,9 +77,15 @@ export async function predict(
   return await inTurn(engine, async () => {
     const variables = variablesOf(model);
     const program = await forwardProgram(engine, model, variables, x);
+    const random = new Random(seed);
     const parts: NDArray[] = [];
-    for (let start = 0; start < samples; start += batchSize)
-      parts.push(await runPart(engine, program, variables, x, start, Math.min(start + batchSize, samples)));
+    for (let start = 0; start < samples; start += batchSize) {
+      const part = sliceData({ x }, program.plan, start, Math.min(start + batchSize, samples));
+      const own = await uploadBatch(engine, part, program.plan, random);
+      const { output } = await runOnce(engine, program.session, await variableTensors(engine, variables), own);
+      parts.push(await engine.read(output!));
+      engine.release(output!);
+    }
     return joinParts(parts);
   });
 }
@@ -78,11 +95,10 @@ function forwardProgram(
   model: Traceable,
   variables: ReadonlyMap<string, Variable>,
   x: NDArray,
-): Promise<Program<null>> {
-  const builder = new GraphBuilder();
-  const trace = { builder, variables: variableInputs(builder, variables), checks: [] };
-  const data = input(builder, "x", [BATCH, ...x.shape.slice(1)], isFloat(x) ? "float" : "int");
-  const output = traceTwice(trace, () => {
+): Promise<Program<Needs>> {
+  const b = new GraphBuilder();
+  const data = input(b, "x", [BATCH, ...x.shape.slice(1)], isFloat(x) ? "float" : "int");
+  const { node: output, trace } = traceTwice(b, modelScope(variables), undefined, () => {
     const value: unknown = model.forward(new Tensor(data));
     checkTensor("forward", value);
     return value;
@@ -92,27 +108,8 @@ function forwardProgram(
     throw new GraphError(
       `predict: the model's output must have the axis of samples in front, and there only; found ${formatShape(output.shape)}`,
     );
-  return sharedProgram(engine, { graph: graphOf({ output }), plan: null });
-}
-
-async function runPart(
-  engine: Engine,
-  program: Program<null>,
-  variables: ReadonlyMap<string, Variable>,
-  x: NDArray,
-  start: number,
-  end: number,
-): Promise<NDArray> {
-  const step = sizeOf(x.shape.slice(1));
-  const part = { shape: [end - start, ...x.shape.slice(1)], data: x.data.subarray(start * step, end * step) };
-  const own = {
-    x: await engine.upload(part),
-    [BATCH_SIZE]: await uploadScalar(engine, end - start),
-  };
-  const { output } = await runOnce(engine, program.session, await variableTensors(engine, variables), own);
-  const value = await engine.read(output!);
-  engine.release(output!);
-  return value;
+  const plan = { checks: trace.checks, masks: trace.masks };
+  return sharedProgram(engine, { graph: graphOf({ output }), plan }, JSON.stringify(plan));
 }
 
 function joinParts(parts: readonly NDArray[]): NDArray {

@@ -1,4 +1,4 @@
-import type { RangeCheck, Variable } from "../engine/index.ts";
+import type { BatchCheck, Mask, Mode, Variable } from "../engine/index.ts";
 import {
   type Builder,
   countOf,
@@ -13,11 +13,32 @@ import * as ops from "../ops/index.ts";
 import { GraphError, ShapeError } from "../util/errors.ts";
 import { isFloat, type NDArray } from "../util/ndarray.ts";
 
-/** A model being traced: the graph under construction, and what its variables are in it. */
+/** What all traces of one model or loss share. */
+export interface Scope {
+  /** What a variable is called. @throws GraphError where it is none of the model's */
+  nameOf(variable: Variable): string;
+  /** The modules whose mode a trace has asked for: another one may give another program. */
+  readonly asked: Set<Part>;
+}
+
+/** A module, as a trace sees it. */
+export interface Part {
+  readonly training: boolean;
+  namedModules(): [string, Part][];
+}
+
+/** A model being traced: the graph under construction, and what is found out beside it. */
 export interface Trace {
   readonly builder: Builder;
-  readonly variables: ReadonlyMap<Variable, Node>;
-  readonly checks: RangeCheck[];
+  readonly scope: Scope;
+  /** The mode of every module; each has its own where none is given. */
+  readonly mode: Mode | undefined;
+  /** The modules whose forward is under way, the outermost first. */
+  readonly path: Part[];
+  /** What buffers were given so far. */
+  readonly assigned: Map<Variable, Node>;
+  readonly checks: BatchCheck[];
+  readonly masks: Mask[];
 }
 
 let current: Trace | undefined;
@@ -33,10 +54,23 @@ export function tracing<T>(trace: Trace, run: () => T): T {
   }
 }
 
+/** The trace that is being made, if one is. */
+export function activeTrace(): Trace | undefined {
+  return current;
+}
+
 /** The trace that is being made. @throws GraphError outside of one */
 export function currentTrace(): Trace {
   if (!current) throw new GraphError(`tensors have values only while a model is traced${callSite()}`);
   return current;
+}
+
+/** The innermost module of a path, by its name in the outermost one and its class: `features.3 (Conv2d)`. */
+export function layerName(path: readonly Part[]): string {
+  const [root, module] = [path[0]!, path.at(-1)!];
+  const name = root.namedModules().find(([, part]) => part === module)?.[0];
+  const kind = module.constructor.name;
+  return name ? `${name} (${kind})` : kind;
 }
 
 /** Where the user's code called into this library. */
@@ -354,7 +388,24 @@ export function requireRange(what: "label" | "index", tensor: Tensor, bound: num
   while (MOVES.has(node.op.name)) node = node.inputs[0]!;
   if (node.op.name !== "input") return;
   const { name } = node.attrs as InputAttrs;
-  currentTrace().checks.push({ input: name, what, bound, ...(except === undefined ? {} : { except }) });
+  currentTrace().checks.push({
+    kind: "range",
+    input: name,
+    what,
+    bound,
+    layer: layerUnderWay(),
+    ...(except === undefined ? {} : { except }),
+  });
+}
+
+/** Has batches refused that have fewer samples than the layer under way needs. */
+export function requireSamples(least: number, reason: string): void {
+  currentTrace().checks.push({ kind: "size", least, reason, layer: layerUnderWay() });
+}
+
+function layerUnderWay(): string | undefined {
+  const { path } = currentTrace();
+  return path.length === 0 ? undefined : layerName(path);
 }
 
 /** The length of an axis that does not grow with the batch. @throws ShapeError */

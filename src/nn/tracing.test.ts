@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { classifier, labelled } from "../../test/support/models.ts";
 import { ReferenceEngine } from "../engine/index.ts";
+import { Optimizer, SGDUpdater } from "../optim/index.ts";
 import { valueAndGrad } from "../summary/index.ts";
 import { DataError, GraphError, ShapeError } from "../util/errors.ts";
 import { type NDArray, ndarray } from "../util/ndarray.ts";
@@ -182,4 +183,66 @@ test.each<[string, object, RegExp]>([
   await expect(run.catch((error) => error)).resolves.toSatisfy(
     (e) => e instanceof DataError || e instanceof ShapeError,
   );
+});
+
+describe("an error inside a forward names the module", () => {
+  class Block extends Module {
+    readonly first = new Linear(2, 3);
+    readonly second = new Linear(4, 1);
+    override forward(x: Tensor): Tensor {
+      return this.second.forward(this.first.forward(x));
+    }
+  }
+
+  class Direct extends Module {
+    override forward(x: Tensor): Tensor {
+      return x.reshape(7);
+    }
+  }
+
+  const fails = async (model: Module): Promise<Error> =>
+    model.predict(real([1, 2], 1, 2), { engine }).then(
+      () => expect.fail("no error"),
+      (error: Error) => error,
+    );
+
+  test("once, by its path and class, the innermost one", async () => {
+    const error = await fails(new Sequential(new Lambda((x) => x), new Block()));
+    expect(error).toBeInstanceOf(ShapeError);
+    expect(error.message).toMatch(/^1\.second \(Linear\): matmul: expected [^:]+$/);
+    expect(error.cause).toBeInstanceOf(ShapeError);
+  });
+
+  test("by its class alone where it is the model itself", async () => {
+    expect((await fails(new Direct())).message).toBe("Direct: reshape: [batch, 2] does not fit [7]");
+  });
+
+  test("in a loss that contains its model, but not one that the loss itself makes", async () => {
+    const block = new Block();
+    const create = (loss: (x: Tensor) => Tensor) =>
+      Optimizer.create([{ params: [block.first.weight] }], loss, { engine, updater: new SGDUpdater(), lr: 1 });
+    const batch = { x: real([1, 2], 1, 2), y: real([1], 0) };
+    await expect((await create((x) => block.forward(x).sum())).step(batch)).rejects.toThrow(
+      /^second \(Linear\): matmul/,
+    );
+    await expect((await create((x) => x.reshape(7))).step(batch)).rejects.toThrow(/^reshape/);
+  });
+
+  test("not where it is of another kind: what a user throws passes unchanged", async () => {
+    const own = new TypeError("mine");
+    const model = new Sequential(
+      new Lambda(() => {
+        throw own;
+      }),
+    );
+    expect(await fails(model)).toBe(own);
+    expect((await fails(model)).message).toBe("mine");
+  });
+
+  test("and the model is as it was: another input passes", async () => {
+    const model = new Linear(2, 1);
+    await expect(model.predict(real([1, 3], 1, 2, 3), { engine })).rejects.toThrow(/^Linear: matmul/);
+    expect((await model.predict(real([1, 2], 1, 2), { engine })).shape).toEqual([1, 1]);
+    expect(Object.keys(model)).toEqual(["weight", "bias"]);
+  });
 });

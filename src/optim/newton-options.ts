@@ -1,8 +1,8 @@
-import type { Engine } from "../engine/index.ts";
+import type { Engine, Mode } from "../engine/index.ts";
 import type { Partition } from "../summary/index.ts";
 import { OptionError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
-import { checkBoolean, checkWhole, refuseUnknown } from "../util/options.ts";
+import { checkBoolean, checkOneOf, checkWhole, refuseUnknown } from "../util/options.ts";
 import type { SolveOptions } from "./rates.ts";
 import type { StepResult } from "./result.ts";
 import { SGDUpdater, type Updater } from "./updater.ts";
@@ -35,6 +35,8 @@ export interface CommonOptions {
   readonly clipGradNorm?: number;
   /** "throw" (default) or "skip": leave the step out and log it. Parameters never become NaN either way. */
   readonly onNonFinite?: NonFinitePolicy;
+  /** Of the random masks that layers such as dropout draw; 0 by default. */
+  readonly seed?: number;
   /** Called after each step. */
   readonly onStep?: (result: StepResult) => void;
   /** Takes warnings; `console.warn` by default. */
@@ -79,6 +81,11 @@ export interface NewtonSummaryOptions extends CommonOptions {
    * takes those of a damped Newton step; "compatible" sets all rates to 0, as the reference does.
    */
   readonly notFound?: "recover" | "compatible";
+  /**
+   * Whether summaries see the model as steps do, each module in its own mode ("train", the default), or as it is used, all in
+   * evaluation mode ("eval"): then batch norm does not couple the samples, and nothing is dropped out.
+   */
+  readonly summaryMode?: Mode;
   /** Samples in one run of a summary; chosen from the model's widths by default. */
   readonly microbatch?: number;
 }
@@ -87,6 +94,7 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   "engine",
   "clipGradNorm",
   "onNonFinite",
+  "seed",
   "onStep",
   "log",
   "partition",
@@ -106,6 +114,7 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   "nesterov",
   "normalizeDirs",
   "notFound",
+  "summaryMode",
   "microbatch",
 ];
 
@@ -122,6 +131,8 @@ export interface NewtonSettings {
   readonly maintainTrueLrs: boolean;
   readonly normalizeDirs: boolean;
   readonly notFound: "recover" | "compatible";
+  /** Of a summary; undefined where each module keeps its own. */
+  readonly summaryMode: Mode | undefined;
   readonly microbatch: number | undefined;
 }
 
@@ -133,12 +144,14 @@ export interface NewtonSettings {
 export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): NewtonSettings {
   refuseUnknown("NewtonSummary", options, KNOWN);
   const { damping = 0.3, periodHg = 10, momLrs = 0.5, movavg = 0, notFound = "recover", microbatch } = options;
+  const { summaryMode = "train" } = options;
   checkPositive("damping", damping);
   checkWhole("periodHg", periodHg, 1);
   checkShare("momLrs", momLrs);
   checkShare("movavg", movavg);
   if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
   checkOneOf("notFound", notFound, ["recover", "compatible"]);
+  checkOneOf("summaryMode", summaryMode, ["train", "eval"]);
   checkCommon(options);
   const flag = (
     name: "diagonal" | "removeNegative" | "maintainTrueLrs" | "normalizeDirs",
@@ -167,14 +180,16 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
     maintainTrueLrs,
     normalizeDirs: flag("normalizeDirs", false),
     notFound,
+    summaryMode: summaryMode === "eval" ? "eval" : undefined,
     microbatch,
   };
 }
 
 /** Checks what all optimisers share. @throws OptionError */
-export function checkCommon({ clipGradNorm, onNonFinite = "throw", onStep, log }: CommonOptions): void {
+export function checkCommon({ clipGradNorm, onNonFinite = "throw", seed = 0, onStep, log }: CommonOptions): void {
   if (clipGradNorm !== undefined) checkPositive("clipGradNorm", clipGradNorm);
   checkOneOf("onNonFinite", onNonFinite, ["throw", "skip"]);
+  checkWhole("seed", seed);
   for (const [name, value] of Object.entries({ onStep, log }))
     if (value !== undefined && typeof value !== "function") throw new OptionError(`${name} must be a function`);
 }
@@ -223,8 +238,4 @@ export function checkPositive(name: string, value: number): void {
 function checkShare(name: string, value: number): void {
   if (!(Number.isFinite(value) && value >= 0 && value < 1))
     throw new OptionError(`${name} must be at least 0 and below 1; found ${value}`);
-}
-
-function checkOneOf(name: string, value: string, known: readonly string[]): void {
-  if (!known.includes(value)) throw new OptionError(`${name} must be one of ${known.join(", ")}; found ${value}`);
 }

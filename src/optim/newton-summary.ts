@@ -19,7 +19,7 @@ import { checkIdentity, checkProgress, type Identity, identityOf } from "./saved
 import { type Proposal, type StepInput, Stepper, type StepperState } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 
-/** A saved state of {@link NewtonSummary}: all but the parameters, which are the model's `stateDict()`. */
+/** A saved state of {@link NewtonSummary}: all but parameters and buffers, which are the model's `stateDict()`. */
 export interface NewtonSummaryState extends Identity {
   readonly step: number;
   readonly damping: number;
@@ -84,7 +84,7 @@ export class NewtonSummary implements TrainingOptimizer {
     );
     const engine = options.engine ?? (await defaultEngine());
     const parts = { objective, groups, updater: settings.updater, clipGradNorm: options.clipGradNorm };
-    return new NewtonSummary(new Stepper(engine, parts), settings, options);
+    return new NewtonSummary(new Stepper(engine, parts, options.seed ?? 0), settings, options);
   }
 
   /** The rate of each group that the next step applies to the updater's direction, damping included. */
@@ -120,7 +120,7 @@ export class NewtonSummary implements TrainingOptimizer {
 
   /**
    * The summary and the rates at the current point, as a step would take them now, with no side effect: parameters,
-   * the updater's state, averages, rates and the loader stay as they are.
+   * buffers, the updater's state, averages, rates, random numbers and the loader stay as they are.
    * @param input what the direction is taken from.
    * @param options.hgBatch the batch of the summary; the next one of the loader by default, else the input.
    */
@@ -132,17 +132,27 @@ export class NewtonSummary implements TrainingOptimizer {
       this.#assertAlive();
       const batch = options.hgBatch ?? (await this.#peek(stepInput(input)));
       return await this.#onEngine(async () => {
-        const proposal = await this.#stepper.propose(stepInput(input));
+        const { random } = this.#stepper;
+        const drawn = random.state;
         try {
-          return (await this.#nextRates(proposal, batch, options.signal)).record;
+          return await this.#look(stepInput(input), batch, options.signal);
         } finally {
-          this.#stepper.discard(proposal);
+          random.state = drawn;
         }
       });
     });
   }
 
-  /** A copy of the whole state but for the parameters, which are the model's `stateDict()`. */
+  async #look(input: StepInput, batch: Batch | undefined, signal: AbortSignal | undefined): Promise<UpdateRecord> {
+    const proposal = await this.#stepper.propose(input);
+    try {
+      return (await this.#nextRates(proposal, batch, signal)).record;
+    } finally {
+      this.#stepper.discard(proposal);
+    }
+  }
+
+  /** A copy of the whole state but for parameters and buffers, which are the model's `stateDict()`. */
   state(): Promise<NewtonSummaryState> {
     return this.#queue.run(async () => {
       this.#assertAlive();
@@ -228,9 +238,12 @@ export class NewtonSummary implements TrainingOptimizer {
   async #guarded(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
     const { hgLoader } = this.#options;
     const at = structuredClone(hgLoader?.state);
+    const { random } = this.#stepper;
+    const drawn = random.state;
     try {
       return await this.#advance(input, signal);
     } catch (error) {
+      random.state = drawn;
       if (error instanceof NonFiniteError && this.#options.onNonFinite === "skip") {
         this.#warn(`step ${this.#step} was left out: ${error.message}`);
         return { step: this.#step, loss: Number.NaN, learningRates: this.learningRates, skipped: error.message };
@@ -285,19 +298,28 @@ export class NewtonSummary implements TrainingOptimizer {
     batch: Batch | undefined,
     signal: AbortSignal | undefined,
   ): Promise<Summary> {
-    const { engine, programs, parts } = this.#stepper;
-    const key = `${specOf(batch).key} ${this.#stepper.mode}`;
-    const program = await programs.get(`summary ${key}`, () => summarySource(parts.objective, parts.groups, batch));
+    const { engine, programs, parts, random } = this.#stepper;
+    const { microbatch, summaryMode } = this.#settings;
+    const spec = specOf(batch);
+    const key = (): string => `${spec.key} ${summaryMode ?? this.#stepper.mode}`;
+    const program = await programs.get(
+      () => `summary ${key()}`,
+      () => summarySource(parts.objective, parts.groups, batch, summaryMode),
+    );
     const { split } = program.plan;
-    const { microbatch } = this.#settings;
     if (microbatch !== undefined && !split.splits)
       throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
     if (batch && !split.splits) this.#warn(`summaries are not split into microbatches: ${split.reason}`);
     const ahead = totalsSource(program.plan);
-    const totals = ahead && (await programs.get(`totals ${key}`, () => ahead));
+    const totals =
+      ahead &&
+      (await programs.get(
+        () => `totals ${key()}`,
+        () => ahead,
+      ));
     const named = Object.fromEntries(Object.entries(directions).map(([name, u]) => [directionInput(name), u]));
     const tensors = { ...(await this.#stepper.variables()), ...named };
-    return await runSummary({ engine, program, totals, tensors, batch, microbatch, signal }, this.groups);
+    return await runSummary({ engine, program, totals, tensors, batch, microbatch, random, signal }, this.groups);
   }
 
   /** The batch for a summary. */

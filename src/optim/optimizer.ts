@@ -17,7 +17,7 @@ export interface OptimizerOptions extends CommonOptions {
   readonly lr: number;
 }
 
-/** A saved state of {@link Optimizer}: all but the parameters. */
+/** A saved state of {@link Optimizer}: all but parameters and buffers. */
 export interface OptimizerState extends Identity {
   readonly step: number;
   readonly stepper: StepperState;
@@ -49,14 +49,23 @@ export class Optimizer implements TrainingOptimizer {
     loss: Loss | FullLoss,
     options: OptimizerOptions,
   ): Promise<Optimizer> {
-    refuseUnknown("Optimizer", options, ["updater", "lr", "engine", "clipGradNorm", "onNonFinite", "onStep", "log"]);
+    refuseUnknown("Optimizer", options, [
+      "updater",
+      "lr",
+      "engine",
+      "clipGradNorm",
+      "onNonFinite",
+      "seed",
+      "onStep",
+      "log",
+    ]);
     checkUpdater(options.updater);
     checkPositive("lr", options.lr);
     checkCommon(options);
     const { objective, groups } = resolveTarget(target, loss, undefined);
     const engine = options.engine ?? (await defaultEngine());
     const parts = { objective, groups, updater: options.updater, clipGradNorm: options.clipGradNorm };
-    return new Optimizer(new Stepper(engine, parts), options);
+    return new Optimizer(new Stepper(engine, parts, options.seed ?? 0), options);
   }
 
   /** The learning rate, once for each group. */
@@ -115,11 +124,14 @@ export class Optimizer implements TrainingOptimizer {
 
   async #guarded(input: StepArgument | undefined): Promise<StepResult> {
     const learningRates = this.learningRates;
+    const { random } = this.#stepper;
+    const drawn = random.state;
     try {
       const from = input && "gradient" in input ? { gradient: input.gradient } : { batch: input };
       const loss = await this.#stepper.step(from, learningRates);
       return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
     } catch (error) {
+      random.state = drawn;
       if (!(error instanceof NonFiniteError) || this.#options.onNonFinite !== "skip") throw error;
       (this.#options.log ?? console.warn)(`step ${this.#step} was left out: ${error.message}`);
       return { step: this.#step, loss: Number.NaN, learningRates, skipped: error.message };

@@ -1,5 +1,6 @@
 import type { NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
+import type { RandomState } from "../util/random.ts";
 import type { RateState } from "./rate-state.ts";
 import type { StepParts } from "./step-graph.ts";
 
@@ -16,7 +17,8 @@ export interface Identity {
 }
 
 export function identityOf(kind: string, { updater, groups, objective }: StepParts): Identity {
-  const shapes = Object.fromEntries([...objective.variables].map(([name, { shape }]) => [name, shape]));
+  const members = groups.flatMap((group) => group.members);
+  const shapes = Object.fromEntries(members.map((name) => [name, objective.variables.get(name)!.shape]));
   return { format: FORMAT, kind, updater: { name: updater.name, options: updater.options }, groups, shapes };
 }
 
@@ -45,9 +47,19 @@ interface Progress {
   readonly rates: RateState;
 }
 
+function whole(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** @throws StateError where it is none */
+export function checkRandomState(state: RandomState | undefined): void {
+  const words: readonly unknown[] = Array.isArray(state?.words) ? state.words : [];
+  if (words.length !== 4 || !words.every((word) => whole(word) && (word as number) < 2 ** 32))
+    throw new StateError("state: the random numbers are damaged: expected four words of 32 bits");
+}
+
 /** @throws StateError where it is damaged: a number that is none, or arrays that do not fit the groups */
 export function checkProgress({ step, damping, rates }: Progress, groups: number): void {
-  const whole = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
   if (!whole(step)) throw new StateError(`state: step is ${step}`);
   if (!(Number.isFinite(damping) && damping > 0)) throw new StateError(`state: damping is ${damping}`);
   if (typeof rates !== "object" || rates === null || !whole(rates.misses))

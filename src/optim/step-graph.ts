@@ -1,12 +1,5 @@
 import { gradients } from "../derive/index.ts";
-import {
-  type DataSpec,
-  dataInputs,
-  type Objective,
-  type RangeCheck,
-  type Source,
-  variableInputs,
-} from "../engine/index.ts";
+import { type DataSpec, dataInputs, type Needs, type Objective, type Source, variableInput } from "../engine/index.ts";
 import { type Builder, GraphBuilder, graphOf, type Node } from "../graph/index.ts";
 import {
   add,
@@ -45,7 +38,8 @@ export interface StepParts {
 export const names = {
   gradient: (parameter: string): string => `d:${parameter}`,
   direction: directionInput,
-  updated: (parameter: string): string => `p:${parameter}`,
+  /** The new value of a parameter or buffer. */
+  updated: (variable: string): string => `p:${variable}`,
   state: (name: string, parameter: string): string => `s:${name}:${parameter}`,
   scalar: (name: string): string => `c:${name}`,
   rates: "rates",
@@ -57,28 +51,25 @@ export const names = {
 interface Directions {
   readonly outputs: Map<string, Node>;
   readonly directions: ReadonlyMap<string, Node>;
-  readonly checks: readonly RangeCheck[];
+  /** The new values of buffers. */
+  readonly assigned: readonly Node[];
+  readonly needs: Needs;
 }
 
-/** The updater's directions from a gradient, with its new state; and the loss where a batch gives it. */
-function directions(
-  b: Builder,
-  parts: StepParts,
-  variables: ReadonlyMap<string, Node>,
-  from: GradientSource,
-): Directions {
+/** The updater's directions from a gradient, with its new state; and where a batch gives it the loss, and buffers' values. */
+function directions(b: Builder, parts: StepParts, from: GradientSource): Directions {
   const { objective, groups, updater } = parts;
   const members = groups.flatMap((group) => group.members);
   const outputs = new Map<string, Node>();
-  const { slopes, checks } =
-    from.kind === "batch" ? traced(b, objective, variables, members, from.spec, outputs) : given(b, variables, members);
+  const { slopes, assigned, needs } =
+    from.kind === "batch" ? traced(b, objective, members, from.spec, outputs) : given(b, objective, members);
   const gradient = parts.clipGradNorm === undefined ? slopes : clipped(b, slopes, parts.clipGradNorm);
   const scalars = Object.fromEntries(
     Object.keys(updater.scalars(0)).map((name) => [name, input(b, names.scalar(name), [])]),
   );
   const made = new Map<string, Node>();
   members.forEach((name, i) => {
-    const parameter = variables.get(name)!;
+    const parameter = inputOf(b, objective, name);
     const stateInputs = updater.stateNames.map(
       (each) => [each, input(b, names.state(each, name), parameter.shape)] as const,
     );
@@ -91,33 +82,40 @@ function directions(
     made.set(name, result.direction);
     for (const [each, node] of Object.entries(result.state)) outputs.set(names.state(each, name), node);
   });
-  return { outputs, directions: made, checks };
+  return { outputs, directions: made, assigned, needs };
+}
+
+function inputOf(b: Builder, { variables }: Objective, name: string): Node {
+  return variableInput(b, name, variables.get(name)!);
+}
+
+/** Where a step's gradient comes from, in the graph. */
+interface Slopes {
+  readonly slopes: readonly Node[];
+  readonly assigned: readonly Node[];
+  readonly needs: Needs;
 }
 
 function traced(
   b: Builder,
   objective: Objective,
-  variables: ReadonlyMap<string, Node>,
   members: readonly string[],
   spec: DataSpec,
   outputs: Map<string, Node>,
-): { slopes: Node[]; checks: readonly RangeCheck[] } {
-  const nodes = new Map([...objective.variables].map(([name, variable]) => [variable, variables.get(name)!]));
-  const { loss, checks } = objective.trace(b, nodes, dataInputs(b, spec));
+): Slopes {
+  const { loss, assigned, checks, masks } = objective.trace(b, dataInputs(b, spec));
   outputs.set(names.loss, loss);
-  const parameters = members.map((name) => variables.get(name)!);
+  for (const [name, node] of assigned) outputs.set(names.updated(name), node);
+  const parameters = members.map((name) => inputOf(b, objective, name));
   const slopes = gradients(b, loss, parameters).map(
     (slope, i) => slope ?? broadcast(b, scalar(b, 0), parameters[i]!.shape),
   );
-  return { slopes, checks };
+  return { slopes, assigned: [...assigned.values()], needs: { checks, masks } };
 }
 
-function given(
-  b: Builder,
-  variables: ReadonlyMap<string, Node>,
-  members: readonly string[],
-): { slopes: Node[]; checks: readonly RangeCheck[] } {
-  return { slopes: members.map((name) => input(b, names.gradient(name), variables.get(name)!.shape)), checks: [] };
+function given(b: Builder, { variables }: Objective, members: readonly string[]): Slopes {
+  const slopes = members.map((name) => input(b, names.gradient(name), variables.get(name)!.shape));
+  return { slopes, assigned: [], needs: { checks: [], masks: [] } };
 }
 
 /** `torch.nn.utils.clip_grad_norm_`: all gradients times min(1, bound / (norm + 1e-6)). */
@@ -132,48 +130,46 @@ function clipped(b: Builder, slopes: readonly Node[], bound: number): Node[] {
   return slopes.map((slope) => mul(b, slope, bounded));
 }
 
-/** θ − rate · u for each parameter, and the sum of all new entries, which is finite only if they are. */
+/** θ − rate · u for each parameter. */
 function applied(
   b: Builder,
-  groups: readonly NamedGroup[],
-  variables: ReadonlyMap<string, Node>,
+  { objective, groups }: StepParts,
   moves: ReadonlyMap<string, Node>,
   outputs: Map<string, Node>,
-): void {
+): Node[] {
   const rates = input(b, names.rates, [groups.length]);
-  const updated = groups.flatMap(({ members }, s) => {
+  return groups.flatMap(({ members }, s) => {
     const rate = reshape(b, slice(b, rates, 0, s, s + 1), []);
     return members.map((name) => {
-      const node = sub(b, variables.get(name)!, mul(b, moves.get(name)!, rate));
+      const node = sub(b, inputOf(b, objective, name), mul(b, moves.get(name)!, rate));
       outputs.set(names.updated(name), node);
       return node;
     });
   });
-  outputs.set(
-    names.check,
-    updated.map((node) => sum(b, node)).reduce((x, y) => add(b, x, y)),
-  );
 }
 
-function named(objective: Objective, b: Builder): Map<string, Node> {
-  const inputs = variableInputs(b, objective.variables);
-  return new Map([...objective.variables].map(([name, variable]) => [name, inputs.get(variable)!]));
+/** The sum of all new values, which is finite only if they are. */
+function check(b: Builder, values: readonly Node[], outputs: Map<string, Node>): void {
+  const sums = values.map((node) => sum(b, node));
+  if (sums.length > 0)
+    outputs.set(
+      names.check,
+      sums.reduce((x, y) => add(b, x, y)),
+    );
 }
 
-/** A whole step in one program: gradient, updater, new parameters. */
-export function stepSource(parts: StepParts, from: GradientSource): Source<readonly RangeCheck[]> {
+/** A whole step in one program: gradient, updater, new parameters and buffers. */
+export function stepSource(parts: StepParts, from: GradientSource): Source<Needs> {
   const b = new GraphBuilder();
-  const variables = named(parts.objective, b);
-  const { outputs, directions: moves, checks } = directions(b, parts, variables, from);
-  applied(b, parts.groups, variables, moves, outputs);
-  return { graph: graphOf(outputs), plan: checks };
+  const { outputs, directions: moves, assigned, needs } = directions(b, parts, from);
+  check(b, [...applied(b, parts, moves, outputs), ...assigned], outputs);
+  return { graph: graphOf(outputs), plan: needs };
 }
 
-/** The first half of a step before which a summary is taken: directions, and Σ u² for each group. */
-export function directionSource(parts: StepParts, from: GradientSource): Source<readonly RangeCheck[]> {
+/** The first half of a step before which a summary is taken: directions, Σ u² for each group, and new buffers. */
+export function directionSource(parts: StepParts, from: GradientSource): Source<Needs> {
   const b = new GraphBuilder();
-  const variables = named(parts.objective, b);
-  const { outputs, directions: moves, checks } = directions(b, parts, variables, from);
+  const { outputs, directions: moves, assigned, needs } = directions(b, parts, from);
   for (const [name, node] of moves) outputs.set(names.direction(name), node);
   const norms = parts.groups.map(({ members }) =>
     members.map((name) => sum(b, mul(b, moves.get(name)!, moves.get(name)!))).reduce((x, y) => add(b, x, y)),
@@ -186,19 +182,19 @@ export function directionSource(parts: StepParts, from: GradientSource): Source<
       0,
     ),
   );
-  return { graph: graphOf(outputs), plan: checks };
+  check(b, assigned, outputs);
+  return { graph: graphOf(outputs), plan: needs };
 }
 
 /** The second half: new parameters from directions and rates. */
-export function applySource({ objective, groups }: StepParts): Source<null> {
+export function applySource(parts: StepParts): Source<null> {
   const b = new GraphBuilder();
-  const variables = named(objective, b);
   const moves = new Map(
-    groups
+    parts.groups
       .flatMap(({ members }) => members)
-      .map((name) => [name, input(b, names.direction(name), variables.get(name)!.shape)]),
+      .map((name) => [name, input(b, names.direction(name), parts.objective.variables.get(name)!.shape)]),
   );
   const outputs = new Map<string, Node>();
-  applied(b, groups, variables, moves, outputs);
+  check(b, applied(b, parts, moves, outputs), outputs);
   return { graph: graphOf(outputs), plan: null };
 }

@@ -1,22 +1,21 @@
 import {
-  checkBatch,
   checkFinite,
   type Engine,
   type EngineTensor,
+  type Needs,
   type Program,
   Programs,
-  type RangeCheck,
   runOnce,
-  samplesOf,
   specOf,
   uploadBatch,
   uploadScalar,
   variableTensors,
 } from "../engine/index.ts";
-import { BATCH_SIZE } from "../ops/index.ts";
 import type { Direction } from "../summary/index.ts";
 import { NonFiniteError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { Random, type RandomState } from "../util/random.ts";
+import { checkRandomState } from "./saved-state.ts";
 import { applySource, directionSource, type GradientSource, names, type StepParts, stepSource } from "./step-graph.ts";
 
 /** What a step works from: a batch, a gradient that the caller computed, or neither for an objective without data. */
@@ -30,13 +29,14 @@ export interface Proposal {
   readonly directions: Readonly<Record<string, EngineTensor>>;
   /** Σ u² for each group. */
   readonly norms: Float64Array;
-  /** The updater's state after the step, by output name. */
+  /** The updater's state and the buffers after the step, by output name. */
   readonly state: Readonly<Record<string, EngineTensor>>;
 }
 
-/** The updater's tensors and step count, plain enough to save. */
+/** The updater's tensors and step count, and where the random numbers stand, plain enough to save. */
 export interface StepperState {
   readonly updates: number;
+  readonly random: RandomState;
   readonly tensors: Readonly<Record<string, NDArray<FloatData>>>;
 }
 
@@ -48,26 +48,33 @@ export class Stepper {
   readonly engine: Engine;
   readonly parts: StepParts;
   readonly programs: Programs;
+  /** Where masks are drawn from. */
+  readonly random: Random;
   readonly #state = new Map<string, EngineTensor>();
   /** Names of all parameters that a step changes, group by group. */
   readonly members: ReadonlySet<string>;
+  /** Which variables were frozen when the groups were made. */
+  readonly #frozen: readonly string[];
   #updates = 0;
 
-  constructor(engine: Engine, parts: StepParts) {
+  /** @param seed of the random masks. */
+  constructor(engine: Engine, parts: StepParts, seed: number) {
     this.engine = engine;
     this.parts = parts;
     this.programs = new Programs(engine);
+    this.random = new Random(seed);
+    this.#frozen = [...parts.objective.variables].flatMap(([name, { trainable }]) => (trainable ? [] : [name]));
     this.members = new Set(parts.groups.flatMap(({ members }) => members));
   }
 
   /** What all compiled programs depend on beside the batch: which parts of the model are in training mode. */
   get mode(): string {
-    return this.parts.objective.mode?.() ?? "";
+    return this.parts.objective.mode();
   }
 
   /**
    * A whole step, one run of one program.
-   * @throws NonFiniteError where the loss or a new parameter is NaN or infinite; then nothing changed.
+   * @throws NonFiniteError where the loss or a new value is NaN or infinite; then nothing changed but the random numbers.
    */
   async step(from: StepInput, rates: Float64Array): Promise<number | undefined> {
     const program = await this.#program("step", from, stepSource);
@@ -77,12 +84,13 @@ export class Stepper {
     return await this.#commit(outputs);
   }
 
-  /** The direction of a step and what comes with it, with nothing changed. */
+  /** The direction of a step and what comes with it, with nothing changed but the random numbers. */
   async propose(from: StepInput): Promise<Proposal> {
     const program = await this.#program("direction", from, directionSource);
     const outputs = await this.#run(program, await this.#inputs(from, program.plan));
     const loss = await this.#takeNumber(outputs, names.loss);
     const norms = await this.#take(outputs, names.norms);
+    const check = await this.#takeNumber(outputs, names.check);
     const directions: Record<string, EngineTensor> = {};
     for (const name of this.members) {
       directions[name] = outputs[names.direction(name)]!;
@@ -90,18 +98,23 @@ export class Stepper {
     }
     const proposal = { loss, directions, norms, state: outputs };
     const odd = norms.findIndex((norm) => !Number.isFinite(norm));
-    if (odd < 0 && (loss === undefined || Number.isFinite(loss))) return proposal;
-    this.discard(proposal);
-    throw new NonFiniteError(
-      odd < 0
-        ? `the loss is ${loss}`
-        : `the direction of group ${this.parts.groups[odd]!.name} is not finite (loss ${loss})`,
-    );
+    try {
+      if (odd >= 0)
+        throw new NonFiniteError(`the direction of group ${this.parts.groups[odd]!.name} is not finite (loss ${loss})`);
+      checkOutcome(loss, check);
+      return proposal;
+    } catch (error) {
+      this.discard(proposal);
+      throw error;
+    }
   }
 
   /** Takes a proposed step, and frees the proposal. @throws NonFiniteError where a new parameter is NaN or infinite; then nothing changed. */
   async apply({ loss, directions, state }: Proposal, rates: Float64Array): Promise<number | undefined> {
-    const program = await this.programs.get("apply", () => applySource(this.parts));
+    const program = await this.programs.get(
+      () => "apply",
+      () => applySource(this.parts),
+    );
     const own = Object.fromEntries(Object.entries(directions).map(([name, tensor]) => [names.direction(name), tensor]));
     own[names.rates] = await this.engine.upload({ shape: [rates.length], data: rates });
     const kept = await this.variables();
@@ -128,11 +141,12 @@ export class Stepper {
     // Before the first step they are the zeros that every run starts from.
     const kept = this.#updates === 0 ? [] : this.#state;
     for (const [name, tensor] of kept) tensors[name] = (await this.engine.read(tensor)) as NDArray<FloatData>;
-    return { updates: this.#updates, tensors };
+    return { updates: this.#updates, random: this.random.state, tensors };
   }
 
   /** @throws StateError where the state is of another model or updater; then nothing changed. */
-  async restore({ updates, tensors }: StepperState): Promise<void> {
+  async restore({ updates, random, tensors }: StepperState): Promise<void> {
+    checkRandomState(random);
     const expected = new Set(updates === 0 ? [] : this.#stateShapes().keys());
     for (const name of Object.keys(tensors))
       if (!expected.has(name)) throw new StateError(`state: unknown tensor ${name}`);
@@ -152,6 +166,7 @@ export class Stepper {
     this.#state.clear();
     for (const [name, tensor] of uploaded) this.#state.set(name, tensor);
     this.#updates = updates;
+    this.random.state = random;
   }
 
   async dispose(): Promise<void> {
@@ -171,35 +186,37 @@ export class Stepper {
     );
   }
 
-  #program(what: string, from: StepInput, source: typeof stepSource): Promise<Program<readonly RangeCheck[]>> {
+  #program(what: string, from: StepInput, source: typeof stepSource): Promise<Program<Needs>> {
     const kind: GradientSource = "gradient" in from ? { kind: "given" } : { kind: "batch", spec: specOf(from.batch) };
-    const key = kind.kind === "given" ? "given" : `${kind.spec.key} ${this.mode}`;
+    const key = (): string => (kind.kind === "given" ? "given" : `${kind.spec.key} ${this.mode}`);
     this.#checkTrainable();
-    return this.programs.get(`${what} ${key}`, () => source(this.parts, kind));
+    return this.programs.get(
+      () => `${what} ${key()}`,
+      () => source(this.parts, kind),
+    );
   }
 
   /** @throws PartitionError where a parameter was frozen or unfrozen since the groups were made */
   #checkTrainable(): void {
-    for (const [name, { trainable }] of this.parts.objective.variables)
-      if (trainable !== this.members.has(name))
+    const check = (name: string, wanted: boolean): void => {
+      if (this.parts.objective.variables.get(name)!.trainable !== wanted)
         throw new PartitionError(
-          `${name} was ${trainable ? "unfrozen" : "frozen"} after the optimiser was made: make a new one`,
+          `${name} was ${wanted ? "frozen" : "unfrozen"} after the optimiser was made: make a new one`,
         );
+    };
+    for (const name of this.members) check(name, true);
+    for (const name of this.#frozen) check(name, false);
   }
 
   /** Tensors that stay (variables, state) and those that are made for one run. */
-  async #inputs(from: StepInput, checks: readonly RangeCheck[]): Promise<RunInputs> {
+  async #inputs(from: StepInput, needs: Needs): Promise<RunInputs> {
     const own =
-      "gradient" in from ? await this.#uploadGradient(from.gradient) : await this.#uploadData(from.batch, checks);
+      "gradient" in from
+        ? await this.#uploadGradient(from.gradient)
+        : await uploadBatch(this.engine, from.batch, needs, this.random);
     for (const [name, value] of Object.entries(this.parts.updater.scalars(this.#updates)))
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
     return { kept: { ...(await this.variables()), ...(await this.#stateTensors()) }, own };
-  }
-
-  async #uploadData(batch: Batch | undefined, checks: readonly RangeCheck[]): Promise<Record<string, EngineTensor>> {
-    if (batch) checkBatch(batch, checks);
-    const size = await uploadScalar(this.engine, batch ? samplesOf(batch) : 1);
-    return { ...(await uploadBatch(this.engine, batch)), [BATCH_SIZE]: size };
   }
 
   async #uploadGradient(gradient: Direction): Promise<Record<string, EngineTensor>> {
@@ -227,20 +244,20 @@ export class Stepper {
     return runOnce(this.engine, session, kept, own);
   }
 
-  /** Makes a step's outputs the new parameters and state, if they are finite. */
+  /** Makes a step's outputs the new parameters, buffers and state, if they are finite. */
   async #commit(outputs: Record<string, EngineTensor>): Promise<number | undefined> {
     const loss = await this.#takeNumber(outputs, names.loss);
     const check = await this.#takeNumber(outputs, names.check);
-    if (!Number.isFinite(check) || (loss !== undefined && !Number.isFinite(loss))) {
+    try {
+      checkOutcome(loss, check);
+    } catch (error) {
       this.engine.release(...Object.values(outputs));
-      throw new NonFiniteError(
-        loss !== undefined && !Number.isFinite(loss)
-          ? `the loss is ${loss}`
-          : `the step would make parameters NaN or infinite`,
-      );
+      throw error;
     }
-    for (const name of this.members) {
-      this.parts.objective.variables.get(name)!.set(this.engine, outputs[names.updated(name)]!);
+    for (const [name, variable] of this.parts.objective.variables) {
+      const tensor = outputs[names.updated(name)];
+      if (!tensor) continue;
+      variable.set(this.engine, tensor);
       delete outputs[names.updated(name)];
     }
     for (const [name, tensor] of Object.entries(outputs)) {
@@ -263,6 +280,13 @@ export class Stepper {
   async #takeNumber(outputs: Record<string, EngineTensor>, name: string): Promise<number | undefined> {
     return outputs[name] && (await this.#take(outputs, name))[0];
   }
+}
+
+/** @throws NonFiniteError where the loss, or the sum of all new values, is NaN or infinite */
+function checkOutcome(loss: number | undefined, check: number | undefined): void {
+  if (loss !== undefined && !Number.isFinite(loss)) throw new NonFiniteError(`the loss is ${loss}`);
+  if (check !== undefined && !Number.isFinite(check))
+    throw new NonFiniteError("the step would make parameters or buffers NaN or infinite");
 }
 
 interface RunInputs {

@@ -1,30 +1,29 @@
 import { gradients } from "../derive/index.ts";
 import {
-  checkBatch,
   checkFinite,
   dataInputs,
   defaultEngine,
   type Engine,
   type EngineTensor,
   inTurn,
+  type Needs,
   type Objective,
-  type RangeCheck,
   runOnce,
   type Source,
   samplesOf,
   sharedProgram,
   specOf,
   uploadBatch,
-  uploadScalar,
-  variableInputs,
+  variableInput,
   variableTensors,
 } from "../engine/index.ts";
 import { GraphBuilder, graphOf, type Node } from "../graph/index.ts";
 import { type Loss, type Module, objective } from "../nn/index.ts";
-import { BATCH_SIZE, constant } from "../ops/index.ts";
+import { constant } from "../ops/index.ts";
 import { DataError, NonFiniteError, OptionError, ShapeError } from "../util/errors.ts";
 import { type Batch, type Batches, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
+import { Random } from "../util/random.ts";
 import { type NamedGroup, nameGroups, type Partition } from "./groups.ts";
 import { canonical } from "./partition.ts";
 import { directionInput, runSummary, type Summary, summarySource, totalsSource } from "./summary.ts";
@@ -32,12 +31,14 @@ import { directionInput, runSummary, type Summary, summarySource, totalsSource }
 /** Arrays by parameter name: a gradient or a direction. */
 export type Direction = Readonly<Record<string, NDArray<FloatData>>>;
 
-/** Where to run. */
+/** How to run. */
 export interface RunOptions {
   /** The default engine if none is named. */
   readonly engine?: Engine;
   /** Stops the work between two parts. */
   readonly signal?: AbortSignal;
+  /** Of the random masks of a model in training mode; 0 by default. The same seed gives a gradient and a summary the same masks. */
+  readonly seed?: number;
 }
 
 /** Options of `computeHg` and `computeHgFullbatch`. */
@@ -50,7 +51,13 @@ export interface HgOptions extends RunOptions {
   readonly microbatch?: number;
 }
 
-const HG_OPTIONS = ["engine", "signal", "direction", "partition", "microbatch"];
+const RUN_OPTIONS = ["engine", "signal", "seed"];
+const HG_OPTIONS = [...RUN_OPTIONS, "direction", "partition", "microbatch"];
+
+function randomOf({ seed = 0 }: RunOptions): Random {
+  checkWhole("seed", seed);
+  return new Random(seed);
+}
 
 /** A loss and its gradient. */
 export interface ValueAndGrad {
@@ -70,17 +77,32 @@ export async function valueAndGrad(
   batch?: Batch,
   options: RunOptions = {},
 ): Promise<ValueAndGrad> {
-  refuseUnknown("valueAndGrad", options, ["engine", "signal"]);
+  refuseUnknown("valueAndGrad", options, RUN_OPTIONS);
   const { engine = await defaultEngine() } = options;
-  return await inTurn(engine, () => gradientOn(engine, model, loss, batch));
+  return await gradientOf(model, loss, batch, engine, randomOf(options));
 }
 
-async function gradientOn(engine: Engine, model: Module, loss: Loss, batch: Batch | undefined): Promise<ValueAndGrad> {
+function gradientOf(
+  model: Module,
+  loss: Loss,
+  batch: Batch | undefined,
+  engine: Engine,
+  random: Random,
+): Promise<ValueAndGrad> {
+  return inTurn(engine, () => gradientOn(engine, model, loss, batch, random));
+}
+
+async function gradientOn(
+  engine: Engine,
+  model: Module,
+  loss: Loss,
+  batch: Batch | undefined,
+  random: Random,
+): Promise<ValueAndGrad> {
   const target = objective(model, loss);
   const source = gradientSource(target, batch);
   const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
-  if (batch) checkBatch(batch, plan);
-  const own = await batchTensors(engine, batch);
+  const own = await uploadBatch(engine, batch, plan, random);
   const outputs = await runOnce(engine, session, await variableTensors(engine, target.variables), own);
   const read = async (name: string) => (await engine.read(outputs[name]!)) as NDArray<FloatData>;
   const [value] = (await read(LOSS)).data;
@@ -100,27 +122,21 @@ function slope(name: string): string {
   return `d:${name}`;
 }
 
-function gradientSource(target: Objective, batch: Batch | undefined): Source<readonly RangeCheck[]> {
+function gradientSource(target: Objective, batch: Batch | undefined): Source<Needs> {
   const b = new GraphBuilder();
-  const variables = variableInputs(b, target.variables);
-  const { loss, checks } = target.trace(b, variables, dataInputs(b, specOf(batch)));
+  const { loss, checks, masks } = target.trace(b, dataInputs(b, specOf(batch)));
   const trainable = [...target.variables].filter(([, variable]) => variable.trainable);
   const slopes = gradients(
     b,
     loss,
-    trainable.map(([, variable]) => variables.get(variable)!),
+    trainable.map(([name, variable]) => variableInput(b, name, variable)),
   );
   const named = trainable.map(([name, { shape }], i) => [slope(name), slopes[i] ?? zeros(b, shape)] as const);
-  return { graph: graphOf(new Map<string, Node>([[LOSS, loss], ...named])), plan: checks };
+  return { graph: graphOf(new Map<string, Node>([[LOSS, loss], ...named])), plan: { checks, masks } };
 }
 
 function zeros(b: GraphBuilder, shape: readonly number[]): Node {
   return constant(b, new Array<number>(sizeOf(shape)).fill(0), shape);
-}
-
-async function batchTensors(engine: Engine, batch: Batch | undefined): Promise<Record<string, EngineTensor>> {
-  const size = await uploadScalar(engine, batch ? samplesOf(batch) : 1);
-  return { ...(await uploadBatch(engine, batch)), [BATCH_SIZE]: size };
 }
 
 /**
@@ -131,16 +147,20 @@ async function batchTensors(engine: Engine, batch: Batch | undefined): Promise<R
  */
 export async function computeHg(model: Module, loss: Loss, batch?: Batch, options: HgOptions = {}): Promise<Summary> {
   refuseUnknown("computeHg", options, HG_OPTIONS);
-  const { engine = await defaultEngine(), signal } = options;
-  const direction = options.direction ?? (await valueAndGrad(model, loss, batch, { engine })).gradient;
-  return await hgAlong(model, loss, batch, { ...options, engine, ...(signal ? { signal } : {}) }, direction);
+  const { engine = await defaultEngine() } = options;
+  const random = randomOf(options);
+  const direction = options.direction ?? (await gradientOf(model, loss, batch, engine, randomOf(options))).gradient;
+  return await hgAlong(model, loss, batch, { ...options, engine, random }, direction);
 }
+
+/** What a summary along a direction is told. */
+type AlongOptions = HgOptions & { readonly engine: Engine; readonly random: Random };
 
 function hgAlong(
   model: Module,
   loss: Loss,
   batch: Batch | undefined,
-  options: HgOptions & { readonly engine: Engine },
+  options: AlongOptions,
   direction: Direction,
 ): Promise<Summary> {
   return inTurn(options.engine, () => summaryAlong(model, loss, batch, options, direction));
@@ -150,15 +170,17 @@ async function summaryAlong(
   model: Module,
   loss: Loss,
   batch: Batch | undefined,
-  options: HgOptions & { readonly engine: Engine },
+  options: AlongOptions,
   direction: Direction,
 ): Promise<Summary> {
-  const { engine, partition = canonical(model), microbatch, signal } = options;
+  const { engine, partition = canonical(model), microbatch, random, signal } = options;
   if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
   const target = objective(model, loss);
   const groups = nameGroups(partition, target.variables);
   checkDirection(direction, target, groups);
-  const program = await sharedProgram(engine, summarySource(target, groups, batch), JSON.stringify(groups));
+  const source = summarySource(target, groups, batch);
+  const { checks, masks } = source.plan;
+  const program = await sharedProgram(engine, source, JSON.stringify({ groups, checks, masks }));
   if (microbatch !== undefined && !program.plan.split.splits)
     throw new OptionError(`microbatch: this loss cannot be split, since ${program.plan.split.reason}`);
   const totalsGraph = totalsSource(program.plan);
@@ -166,7 +188,7 @@ async function summaryAlong(
   const directions = await uploadDirections(engine, direction, groups);
   const tensors = { ...(await variableTensors(engine, target.variables)), ...directions };
   try {
-    return await runSummary({ engine, program, totals, tensors, batch, microbatch, signal }, groups);
+    return await runSummary({ engine, program, totals, tensors, batch, microbatch, random, signal }, groups);
   } finally {
     engine.release(...Object.values(directions));
   }
@@ -207,12 +229,13 @@ export async function fullbatchGradient(
   batches: Batches,
   options: RunOptions = {},
 ): Promise<ValueAndGrad> {
-  refuseUnknown("fullbatchGradient", options, ["engine", "signal"]);
+  refuseUnknown("fullbatchGradient", options, RUN_OPTIONS);
   const { engine = await defaultEngine(), signal } = options;
+  const random = randomOf(options);
   const mean = new WeightedMean();
   for await (const batch of batches) {
     signal?.throwIfAborted();
-    const { loss: value, gradient } = await valueAndGrad(model, loss, batch, { engine });
+    const { loss: value, gradient } = await gradientOf(model, loss, batch, engine, random);
     const arrays = Object.fromEntries(Object.entries(gradient).map(([name, { data }]) => [slope(name), data]));
     mean.add(samplesOf(batch), { ...arrays, [LOSS]: [value] });
   }
@@ -235,15 +258,15 @@ export async function computeHgFullbatch(
   options: HgOptions = {},
 ): Promise<Summary> {
   refuseUnknown("computeHgFullbatch", options, HG_OPTIONS);
-  const { engine = await defaultEngine() } = options;
+  const { engine = await defaultEngine(), signal, seed = 0 } = options;
+  const random = randomOf(options);
   const direction =
     options.direction ??
-    (await fullbatchGradient(model, loss, batches, { engine, ...(options.signal ? { signal: options.signal } : {}) }))
-      .gradient;
+    (await fullbatchGradient(model, loss, batches, { engine, seed, ...(signal && { signal }) })).gradient;
   const mean = new WeightedMean();
   let noEffect: readonly number[] | undefined;
   for await (const batch of batches) {
-    const part = await hgAlong(model, loss, batch, { ...options, engine }, direction);
+    const part = await hgAlong(model, loss, batch, { ...options, engine, random }, direction);
     mean.add(samplesOf(batch), { g: part.g, H: part.H, order3: part.order3, [LOSS]: [part.loss] });
     noEffect = noEffect?.filter((group) => part.noEffect.includes(group)) ?? part.noEffect;
   }

@@ -8,26 +8,29 @@ import {
   type Term,
 } from "../derive/index.ts";
 import {
-  checkBatch,
   dataInputs,
   type Engine,
   type EngineTensor,
+  type Mode,
+  type Needs,
   type Objective,
   type Program,
-  type RangeCheck,
+  type RunData,
+  runData,
   runOnce,
   type Source,
   samplesOf,
-  sliceBatch,
+  sliceData,
   specOf,
-  uploadBatch,
+  uploadData,
   uploadScalar,
-  variableInputs,
+  variableInput,
 } from "../engine/index.ts";
 import { countOf, type Graph, GraphBuilder, graphOf } from "../graph/index.ts";
 import { BATCH_SIZE, input } from "../ops/index.ts";
 import { NonFiniteError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
+import type { Random } from "../util/random.ts";
 import type { NamedGroup } from "./groups.ts";
 
 /** Derivatives of φ(η) = L(θ + Σ η_s u_s) at 0, with S groups. */
@@ -44,9 +47,8 @@ export interface Summary {
 }
 
 /** How a summary is computed. */
-export interface SummaryPlan {
+export interface SummaryPlan extends Needs {
   readonly terms: readonly Term[];
-  readonly checks: readonly RangeCheck[];
   readonly split: BatchSplit;
   /** Real numbers that the widest stack of tangents holds for one sample. */
   readonly width: number;
@@ -57,27 +59,29 @@ export function directionInput(name: string): string {
   return `u:${name}`;
 }
 
-/** The graph of a summary for one kind of batch. */
+/**
+ * The graph of a summary for one kind of batch.
+ * @param mode of all modules; each has its own by default.
+ */
 export function summarySource(
   objective: Objective,
   groups: readonly NamedGroup[],
   batch: Batch | undefined,
+  mode?: Mode,
 ): Source<SummaryPlan> {
   const b = new GraphBuilder();
-  const variables = variableInputs(b, objective.variables);
-  const { loss, checks } = objective.trace(b, variables, dataInputs(b, specOf(batch)));
+  const { loss, checks, masks } = objective.trace(b, dataInputs(b, specOf(batch)), mode);
   const seeds = groups.flatMap(({ members }, group) =>
     members.map((name): Seed => {
-      const parameter = variables.get(objective.variables.get(name)!)!;
+      const parameter = variableInput(b, name, objective.variables.get(name)!);
       return { parameter, direction: input(b, directionInput(name), parameter.shape), group };
     }),
   );
-  const split = batch
-    ? splitBatch(b, loss, [...variables.values()])
-    : { splits: false as const, reason: "there is no batch" };
+  const parameters = seeds.map(({ parameter }) => parameter);
+  const split = batch ? splitBatch(b, loss, parameters) : { splits: false as const, reason: "there is no batch" };
   const { packed, terms } = summarize(b, split.splits ? split.loss : loss, seeds);
   const graph = graphOf({ packed });
-  return { graph, plan: { terms, checks, split, width: widest(graph) } };
+  return { graph, plan: { terms, checks, masks, split, width: widest(graph) } };
 }
 
 function widest({ nodes }: Graph): number {
@@ -113,34 +117,35 @@ export interface SummaryInputs {
   readonly tensors: Readonly<Record<string, EngineTensor>>;
   readonly batch: Batch | undefined;
   readonly microbatch: number | undefined;
+  /** Where masks are drawn from: once for the whole batch, whatever its parts. */
+  readonly random: Random;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Runs a compiled summary over a batch, part by part, adding up in float64.
- * @throws NonFiniteError where a part of the result is NaN or infinite.
+ * @throws NonFiniteError where a part of the result is NaN or infinite, and what checking the batch throws.
  */
 export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGroup[]): Promise<Summary> {
-  const { engine, program, batch, microbatch, signal } = inputs;
+  const { engine, program, batch, microbatch, random, signal } = inputs;
   const sums = new Sums(groups.length);
-  if (batch) checkBatch(batch, program.plan.checks);
+  const data = runData(engine, batch ?? {}, program.plan, random);
   const samples = batch ? samplesOf(batch) : 1;
   const size = partSize(program.plan, samples, engine, microbatch);
   signal?.throwIfAborted();
-  const ahead = await computeTotals(inputs, samples);
+  const ahead = await computeTotals(inputs, data, samples);
   try {
     for (let start = 0; start < samples; start += size) {
       signal?.throwIfAborted();
       const end = Math.min(start + size, samples);
-      const part = batch && (size < samples ? sliceBatch(batch, start, end) : batch);
       const own = {
-        ...(await uploadBatch(engine, part)),
+        ...(await uploadData(engine, size < samples ? sliceData(data, program.plan, start, end) : data)),
         [BATCH_SHARE]: await uploadScalar(engine, (end - start) / samples),
       };
       const { packed } = await runOnce(engine, program.session, { ...inputs.tensors, ...ahead }, own);
-      const { data } = await engine.read(packed!);
+      const { data: numbers } = await engine.read(packed!);
       engine.release(packed!);
-      sums.add(program.plan.terms, data as Float64Array);
+      sums.add(program.plan.terms, numbers as Float64Array);
     }
   } finally {
     engine.release(...Object.values(ahead));
@@ -149,12 +154,13 @@ export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGr
 }
 
 async function computeTotals(
-  { engine, totals, tensors, batch }: SummaryInputs,
+  { engine, totals, tensors }: SummaryInputs,
+  data: RunData,
   samples: number,
 ): Promise<Record<string, EngineTensor>> {
   const size = { [BATCH_SIZE]: await uploadScalar(engine, samples) };
   if (!totals) return size;
-  const own = await uploadBatch(engine, batch);
+  const own = await uploadData(engine, data);
   return { ...size, ...(await runOnce(engine, totals.session, { ...tensors, ...size }, own)) };
 }
 

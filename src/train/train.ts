@@ -47,7 +47,7 @@ export interface TrainOptions {
   /** It steps the model's parameters. */
   readonly optimizer: TrainingOptimizer;
   readonly trainLoader: Loader;
-  /** What to evaluate on after each epoch; nothing by default. These must be other loaders than the training's. */
+  /** What to evaluate on after each epoch, in evaluation mode; nothing by default. These must be other loaders than the training's. */
   readonly evaluations?: { readonly train?: Batches; readonly test?: Batches };
   /** In all, those before `resume` included. */
   readonly epochs: number;
@@ -208,9 +208,6 @@ class Run {
   /** Undefined where the run was stopped meanwhile. */
   async #evaluations(): Promise<Measured | undefined> {
     const { train, test } = this.#options.evaluations ?? {};
-    const { model } = this.#options;
-    const mode = model.training;
-    model.eval();
     try {
       const onTrain = train && (await this.#evaluate(train));
       const onTest = test && (await this.#evaluate(test));
@@ -218,14 +215,12 @@ class Run {
     } catch (error) {
       if (this.#aborted) return undefined;
       throw error;
-    } finally {
-      model.train(mode);
     }
   }
 
   #evaluate(batches: Batches): Promise<Evaluation> {
     const { model, loss, engine, signal } = this.#options;
-    return evaluate(model, loss, batches, { ...(engine && { engine }), ...(signal && { signal }) });
+    return evaluate(model, loss, batches, { mode: "eval", ...(engine && { engine }), ...(signal && { signal }) });
   }
 
   get #aborted(): boolean {

@@ -1,4 +1,4 @@
-import { OptionError } from "../util/errors.ts";
+import { OptionError } from "./errors.ts";
 
 /**
  * Refuses options that `where` does not have, so that a misspelt one is never ignored.
@@ -30,4 +30,13 @@ export function checkWhole(
  */
 export function checkBoolean(name: string, value: unknown): asserts value is boolean {
   if (typeof value !== "boolean") throw new OptionError(`${name} must be true or false; found ${String(value)}`);
+}
+
+/**
+ * Asserts that an option is one of some words.
+ * @throws OptionError naming the option, the words and the value found.
+ */
+export function checkOneOf(name: string, value: unknown, known: readonly string[]): void {
+  if (!known.includes(value as string))
+    throw new OptionError(`${name} must be one of ${known.join(", ")}; found ${String(value)}`);
 }
