@@ -115,15 +115,18 @@ class Splitter {
 
   /** Sums over samples, added up, scaled, or moved: still sums over samples. */
   #placeSum(node: Node, inputs: readonly Placed[]): Placed | undefined {
-    if (inputs.some(({ role }) => role === "coupled")) return undefined;
+    // Whole numbers and conditions choose: each part must know them whole.
+    const known = inputs.map((each) => (each.node.dtype === "float" ? each : this.#settle(each)));
+    const summed = ({ role, node: { dtype } }: Placed): boolean => role === "additive" && dtype === "float";
+    if (!known.every((each) => each.role === "free" || summed(each)) || !known.some(summed)) return undefined;
     if (node.op.kind === "linear") {
-      const shared = inputs.map((each) =>
+      const shared = known.map((each) =>
         each.role === "free" && each.node.dtype === "float" ? { ...each, node: this.#share(each.node) } : each,
       );
       return this.#make(node, "additive", shared);
     }
-    const [x, y] = inputs as [Placed, Placed];
-    if (x.role === "free" || y.role === "free") return this.#make(node, "additive", inputs);
+    const [x, y] = known as [Placed, Placed];
+    if (x.role === "free" || y.role === "free") return this.#make(node, "additive", known);
     const left = this.#settle(x);
     const right = left.role === "free" ? y : this.#settle(y);
     if (left.role !== "free" && right.role !== "free") return undefined;

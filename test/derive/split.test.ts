@@ -99,6 +99,12 @@ const splitting: Readonly<Record<string, Loss>> = {
   },
   "a sum over samples under another shape": (b, i) =>
     o.sum(b, o.flatten(b, o.matmul(b, o.transposeLast(b, i.x!), scores(b, i)), 0)),
+  "rows of a table": (b, i) => squares(b, o.mul(b, o.indexSelect(b, i.p!, i.y!, 0), i.q!)),
+  "samples added up by their label": (b, i) => o.sum(b, o.mul(b, o.indexAdd(b, scores(b, i), i.y!, 0, 2), i.p!)),
+  "a row that all labels name together": (b, i) =>
+    squares(b, o.indexSelect(b, o.concat(b, [i.p!, o.scale(b, i.p!, 2), o.sin(b, i.p!)], 0), o.sum(b, i.y!), 0)),
+  "one entry that all labels name together": (b, i) =>
+    o.sum(b, o.indexSelect(b, o.concat(b, [i.p!, o.scale(b, i.p!, 2), o.sin(b, i.p!)], 0), o.sum(b, i.y!), 0)),
   "samples counted by a product": (b, i) => o.sum(b, o.matmul(b, o.transposeLast(b, i.x!), scores(b, i))),
 };
 
@@ -111,6 +117,8 @@ const coupled: Readonly<Record<string, Loss>> = {
   "all pairs": (b, i) => squares(b, o.sub(b, o.unsqueeze(b, scores(b, i), 0), o.unsqueeze(b, scores(b, i), 1))),
   "products of samples": (b, i) => o.sum(b, o.sin(b, o.matmul(b, scores(b, i), o.transposeLast(b, scores(b, i))))),
   "the largest of the batch": (b, i) => o.sum(b, o.max(b, scores(b, i), 0)),
+  "sums over the samples so far": (b, i) => squares(b, o.cumsum(b, scores(b, i), 0)),
+  "squares of sums by label": (b, i) => squares(b, o.indexAdd(b, scores(b, i), i.y!, 0, 2)),
   "an exponential of the sum": (b, i) => o.exp(b, o.sum(b, scores(b, i))),
 };
 
