@@ -76,6 +76,23 @@ const opReaders: Readonly<Record<string, OpReader>> = {
       return (x) => nn.softmax(x, dim);
     },
   },
+  conv1d: convolution(["stride", "padding", "dilation", "groups"], nn.conv1d),
+  conv2d: convolution(["stride", "padding", "dilation", "groups"], nn.conv2d),
+  conv_transpose2d: convolution(["stride", "padding", "output_padding"], nn.convTranspose2d),
+  max_pool2d: {
+    keys: ["kernel", "stride"],
+    read: (op) => {
+      const [kernel, stride] = [op.get("kernel").number(), op.get("stride").number()];
+      return (x) => nn.maxPool2d(x, kernel, { stride });
+    },
+  },
+  adaptive_avg_pool2d: {
+    keys: ["out"],
+    read: (op) => {
+      const size = op.get("out").numbers();
+      return (x) => nn.adaptiveAvgPool2d(x, size);
+    },
+  },
   batch_norm: {
     keys: ["weight", "bias", "eps"],
     read: (op) => {
@@ -84,6 +101,22 @@ const opReaders: Readonly<Record<string, OpReader>> = {
     },
   },
 };
+
+/** A convolution, with the options that it may have. */
+function convolution(
+  options: readonly string[],
+  apply: (x: Tensor, weight: Tensor, bias: Tensor, options: Record<string, number>) => Tensor,
+): OpReader {
+  return {
+    keys: ["weight", "bias", ...options],
+    read: (op) => {
+      const [weight, bias] = [op.get("weight").text(), op.get("bias").text()];
+      const present = options.filter((key) => op.find(key) !== undefined);
+      const given = Object.fromEntries(present.map((key) => [camelCase(key), op.get(key).number()]));
+      return (x, p) => apply(x, named(p, weight), named(p, bias), given);
+    },
+  };
+}
 
 /** Training mode: the statistics are the batch's own, per channel. */
 function batchNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
@@ -136,6 +169,10 @@ function readStep(op: Item): Step {
   const odd = op.keys().find((key) => !["op", "doc", ...keys].includes(key));
   if (odd !== undefined) throw new MissingFeature(`option ${odd} of op ${name}`);
   return read(op);
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** The parameter of that name. */
