@@ -36,10 +36,10 @@ test("gives log-probabilities, or the last layer's output, of flattened inputs",
 });
 
 test.each<[object, RegExp]>([
-  [{ layers: [3] }, /at least two widths/],
-  [{ layers: 3 }, /at least two widths/],
+  [{ layers: [3] }, /at least 2 widths/],
+  [{ layers: 3 }, /at least 2 widths/],
   [{ layers: [3, 0] }, /a width in layers must be a whole number, 1 or more; found 0/],
-  [{ layers: [3, 2], activation: "toString" }, /unknown activation "toString"; it is one of identity, tanh/],
+  [{ layers: [3, 2], activation: "toString" }, /activation must be one of "?identity"?, "?tanh.*toString/],
   [{ layers: [3, 2], sigmaW: -1 }, /sigmaW must be a number of at least 0; found -1/],
   [{ layers: [3, 2], sigmaB: Number.NaN }, /sigmaB must be/],
   [{ layers: [3, 2], classification: 1 }, /classification must be true or false/],

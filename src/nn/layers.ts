@@ -23,14 +23,18 @@ export class Linear extends Module {
   }
 }
 
-/** Modules one after the other, named by their index. */
-export class Sequential extends Module {
+/** Modules one after the other, named by their index; it can be gone through like a list of them. */
+export class Sequential extends Module implements Iterable<Module> {
   readonly #layers: readonly Module[];
 
   constructor(...layers: Module[]) {
     super();
     this.#layers = layers;
     Object.assign(this, layers);
+  }
+
+  [Symbol.iterator](): Iterator<Module> {
+    return this.#layers.values();
   }
 
   override forward(x: Tensor): Tensor {

@@ -2,7 +2,7 @@ import type { Engine, Mode } from "../engine/index.ts";
 import type { Partition } from "../summary/index.ts";
 import { OptionError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
-import { checkBoolean, checkOneOf, checkWhole, refuseUnknown } from "../util/options.ts";
+import { checkBoolean, checkNonNegative, checkOneOf, checkWhole, refuseUnknown } from "../util/options.ts";
 import type { SolveOptions } from "./rates.ts";
 import type { StepResult } from "./result.ts";
 import { SGDUpdater, type Updater } from "./updater.ts";
@@ -205,8 +205,7 @@ function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOpt
   momOrder3: number;
 } {
   checkBoolean("noregul", noregul);
-  if (ridge !== undefined && !(ridge >= 0 && Number.isFinite(ridge)))
-    throw new OptionError(`ridge must be a number of at least 0; found ${ridge}`);
+  if (ridge !== undefined) checkNonNegative("ridge", ridge);
   if (nesterov) refuseUnknown("nesterov", nesterov, ["use", "dampingInt", "momOrder3"]);
   const other = noregul ? "noregul" : ridge !== undefined ? "ridge" : undefined;
   const { use = other === undefined, dampingInt, momOrder3 } = nesterov ?? {};
@@ -216,8 +215,7 @@ function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOpt
   for (const [name, value] of Object.entries({ dampingInt, momOrder3 }))
     if (!use && value !== undefined) throw new OptionError(`nesterov.${name} would be ignored with nesterov.use false`);
   if (!use) return { regularization: { ridge: ridge ?? 0 }, momOrder3: 0 };
-  if (dampingInt !== undefined && !(dampingInt >= 0 && Number.isFinite(dampingInt)))
-    throw new OptionError(`nesterov.dampingInt must be a number of at least 0; found ${dampingInt}`);
+  if (dampingInt !== undefined) checkNonNegative("nesterov.dampingInt", dampingInt);
   checkShare("nesterov.momOrder3", momOrder3 ?? 0);
   return { regularization: { dampingInt: dampingInt ?? 1 }, momOrder3: momOrder3 ?? 0 };
 }

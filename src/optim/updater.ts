@@ -1,7 +1,7 @@
 import type { Builder, Node } from "../graph/index.ts";
 import { add, greater, mul, reciprocal, scale, shift, sqrt, where } from "../ops/index.ts";
 import { OptionError } from "../util/errors.ts";
-import { checkBoolean, refuseUnknown } from "../util/options.ts";
+import { checkBoolean, checkNonNegative, refuseUnknown } from "../util/options.ts";
 
 /** What a rule for one parameter reads. */
 export interface UpdaterInputs {
@@ -64,8 +64,7 @@ function checkShare(where: string, name: string, value: number): void {
 }
 
 function checkCommon(where: string, { weightDecay, maximize }: Required<CommonOptions>): void {
-  if (!(weightDecay >= 0 && Number.isFinite(weightDecay)))
-    throw new OptionError(`${where}: weightDecay must be a number of at least 0; found ${weightDecay}`);
+  checkNonNegative(`${where}: weightDecay`, weightDecay);
   checkBoolean(`${where}: maximize`, maximize);
 }
 

@@ -33,10 +33,19 @@ export function checkBoolean(name: string, value: unknown): asserts value is boo
 }
 
 /**
- * Asserts that an option is one of some words.
- * @throws OptionError naming the option, the words and the value found.
+ * Asserts that an option is a number of at least 0.
+ * @throws OptionError naming the option and the value found.
  */
-export function checkOneOf(name: string, value: unknown, known: readonly string[]): void {
-  if (!known.includes(value as string))
+export function checkNonNegative(name: string, value: unknown): asserts value is number {
+  if (!(Number.isFinite(value) && (value as number) >= 0))
+    throw new OptionError(`${name} must be a number of at least 0; found ${String(value)}`);
+}
+
+/**
+ * Asserts that an option is one of some values.
+ * @throws OptionError naming the option, the values and the one found.
+ */
+export function checkOneOf<T>(name: string, value: unknown, known: readonly T[]): asserts value is T {
+  if (!known.includes(value as T))
     throw new OptionError(`${name} must be one of ${known.join(", ")}; found ${String(value)}`);
 }

@@ -1,21 +1,22 @@
-import { type Module, nn, type Partition, PartitionError, partition } from "../../src/index.ts";
+import { type LayerCut, type Module, models, nn, type Partition, PartitionError, partition } from "../../src/index.ts";
 import { FormatError, type Item } from "./json.ts";
 import type { Report } from "./report.ts";
 
 /** Checks the names by group of every partition of every model. */
 export async function checkPartitions(file: Item, report: Report): Promise<void> {
   for (const item of file.get("models").list()) {
-    const model = namesOnly(item.get("params"));
     const kind = item.get("model").text();
-    const own: string[] = [];
+    const layerCut = cuts[kind];
+    const model = Object.assign(namesOnly(item.get("params")), layerCut && { layerCut });
     for (const [key, expected] of item.get("partitions").entries()) {
-      const make = readKey(key, kind);
-      if (make) checkPartition(`${kind}: ${key}`, () => make(model), model, expected, report);
-      else own.push(key);
+      const make = readKey(key);
+      checkPartition(`${kind}: ${key}`, () => make(model), model, expected, report);
     }
-    if (own.length > 0) report.skips.push(`partitions of ${kind}'s own: ${own.join(", ")}`);
   }
 }
+
+/** How the models cut their layers that do so in their own way. */
+const cuts: Readonly<Record<string, LayerCut | undefined>> = { vgg: models.VGG.prototype.layerCut };
 
 /** A model with these parameters: partitions look at nothing but names. */
 function namesOnly(params: Item): Module {
@@ -40,17 +41,16 @@ const makers: Readonly<Record<string, (argument: string) => Maker>> = {
   blocks: (count) => (model) => partition.blocks(model, Number(count)),
 };
 
-/** Partitions that are methods of a model; other models than the perceptron cut their layers in their own way. */
+/** Partitions that are methods of a model. */
 const methods: Readonly<Record<string, (count: number) => Maker>> = {
   blocks: (count) => (model) => partition.layerBlocks(model, count),
   alternate: (count) => (model) => partition.alternate(model, count),
 };
 
-/** The partition that a key such as `blocks(2)` or `model.partition('blocks-2')` means, or none if it is a model's own. */
-function readKey(key: string, model: string): Maker | undefined {
+/** The partition that a key such as `blocks(2)` or `model.partition('blocks-2')` means. */
+function readKey(key: string): Maker {
   const [, method, count] = /^model\.partition\('(\w+)-(\d+)'\)$/.exec(key) ?? [];
-  if (method && Object.hasOwn(methods, method))
-    return model === "perceptron" ? methods[method]!(Number(count)) : undefined;
+  if (method && Object.hasOwn(methods, method)) return methods[method]!(Number(count));
   const [, name, argument] = /^(\w+)(?:\((.*)\))?$/.exec(key) ?? [];
   if (name && Object.hasOwn(makers, name)) return makers[name]!(argument ?? "");
   throw new FormatError(`unknown partition ${key}`);

@@ -1,0 +1,37 @@
+import { Linear, type Module, type Tensor } from "../nn/index.ts";
+import { checkOneOf } from "../util/options.ts";
+import { fanIn } from "./feed-forward.ts";
+
+/**
+ * How linear layers divide their inputs: not at all, by the root of their fan-in, or as the reference does, which divides
+ * before the last layer by the root of the fan-in of the layer before it.
+ */
+export type Scaling = boolean | "reference";
+
+/** @throws OptionError */
+export function checkScaling(where: string, scaling: unknown): asserts scaling is Scaling {
+  checkOneOf(`${where}: scaling`, scaling, [true, false, "reference"]);
+}
+
+/** Linear layers of these widths, input first. */
+export function linearLayers(widths: readonly number[]): Linear[] {
+  return widths.slice(1).map((outFeatures, i) => new Linear(widths[i]!, outFeatures));
+}
+
+/** What lies between linear layers. */
+export interface ChainOptions {
+  readonly activation: (x: Tensor) => Tensor;
+  readonly scaling: Scaling;
+  /** What follows each layer but the last, ahead of the activation. */
+  readonly norms?: readonly Module[];
+}
+
+/** Linear layers with an activation between them. */
+export function linearChain(layers: readonly Linear[], x: Tensor, options: ChainOptions): Tensor {
+  const { activation, scaling, norms } = options;
+  return layers.reduce((value, layer, i) => {
+    const divisor = fanIn(layers[scaling === "reference" && i === layers.length - 1 && i > 0 ? i - 1 : i]!);
+    const output = layer.forward(scaling === false ? value : value.div(Math.sqrt(divisor)));
+    return i === layers.length - 1 ? output : activation(norms?.[i]?.forward(output) ?? output);
+  }, x);
+}

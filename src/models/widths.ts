@@ -1,0 +1,32 @@
+import { OptionError } from "../util/errors.ts";
+
+/** The widths of layers: a list, or a text such as "784-20*1024-10", in which "20*1024" stands for twenty layers of 1024. */
+export type Widths = readonly number[] | string;
+
+/**
+ * The widths that a text stands for, the same as a list of them would be.
+ * @throws OptionError where a part is neither a width nor a number of layers times a width.
+ */
+export function parseWidths(text: string): number[] {
+  return text.split("-").flatMap((part) => {
+    const [, count = "1", width] = /^(?:(\d+)\*)?(\d+)$/.exec(part.trim()) ?? [];
+    if (width === undefined || Number(count) === 0)
+      throw new OptionError(`"${text}" is no list of widths such as "784-20*1024-10": "${part}" is none`);
+    return new Array<number>(Number(count)).fill(Number(width));
+  });
+}
+
+/**
+ * Widths as a list, checked.
+ * @param form what there must be, and how many of them at least.
+ * @throws OptionError
+ */
+export function readWidths(where: string, widths: Widths, least: number): number[] {
+  const list = typeof widths === "string" ? parseWidths(widths) : widths;
+  if (!Array.isArray(list) || list.length < least)
+    throw new OptionError(`${where}: layers needs at least ${least} widths, found [${list}]`);
+  const odd = list.find((width) => !(Number.isSafeInteger(width) && width >= 1));
+  if (odd !== undefined)
+    throw new OptionError(`${where}: a width in layers must be a whole number, 1 or more; found ${odd}`);
+  return list;
+}
