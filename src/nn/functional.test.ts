@@ -193,6 +193,7 @@ describe("embedding", () => {
     const message = `batch x: index ${indices[odd]} of sample ${Math.floor(odd / 2)} is out of range, expected 0 to 3`;
     await expect(run).rejects.toThrow(message);
     await expect(run).rejects.toThrow(DataError);
+    await expect(model().predict(batch.x, { engine })).rejects.toThrow(message);
   });
 
   test("an index is found through what only moves it", async () => {
