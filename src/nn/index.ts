@@ -28,6 +28,9 @@ export { type AttentionOptions, MultiHeadAttention, scaledDotProductAttention } 
 export { Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d } from "./layers/conv.ts";
 export { Embedding } from "./layers/embedding.ts";
 export {
+  BatchNorm1d,
+  BatchNorm2d,
+  type BatchNormOptions,
   GroupNorm,
   type GroupNormOptions,
   LayerNorm,

@@ -422,6 +422,14 @@ function equalParts(total: number, length: number): number[] {
   return Array.from({ length: count }, (_, i) => Math.min(length, total - i * length));
 }
 
+/** The number of entries along some axes together, as a tensor. */
+export function entriesAlong(x: Tensor, dims: readonly number[]): Tensor {
+  const { factor, power } = countOf(dims.map((dim) => x.shape[dim]!));
+  let count = new Tensor(ops.scalar(currentTrace().builder, factor));
+  for (let i = 0; i < power; i++) count = count.mul(batchSize());
+  return count;
+}
+
 /** The number of samples of the run, as a tensor. */
 function batchSize(): Tensor {
   return new Tensor(ops.batchSize(currentTrace().builder));

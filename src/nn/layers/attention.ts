@@ -92,9 +92,7 @@ export class MultiHeadAttention extends Module {
   #project(query: Tensor, key: Tensor, value: Tensor): Tensor[] {
     for (const x of [query, key, value])
       if (x.shape.length !== 3 || x.shape[2] !== this.#width)
-        throw new ShapeError(
-          `MultiHeadAttention: expected [batch, places, ${this.#width}], found ${formatShape(x.shape)}`,
-        );
+        throw new ShapeError(`expected [batch, places, ${this.#width}], found ${formatShape(x.shape)}`);
     const width = this.#width;
     const part = (x: Tensor, dim: number, i: number): Tensor => x.slice(dim, i * width, (i + 1) * width);
     if (query === key && key === value) {
