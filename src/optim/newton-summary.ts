@@ -1,13 +1,13 @@
-import { defaultEngine, type EngineTensor, inTurn, specOf } from "../engine/index.ts";
+import { defaultEngine, type EngineTensor, inTurn, samplesOf, specOf } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import {
+  compileRest,
   directionInput,
   type NamedGroup,
   type ParameterGroup,
   runSummary,
   type Summary,
   summarySource,
-  totalsSource,
 } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { type Batch, sizeOf } from "../util/ndarray.ts";
@@ -302,24 +302,26 @@ export class NewtonSummary implements TrainingOptimizer {
     const { microbatch, summaryMode } = this.#settings;
     const spec = specOf(batch);
     const key = (): string => `${spec.key} ${summaryMode ?? this.#stepper.mode}`;
-    const program = await programs.get(
-      () => `summary ${key()}`,
-      () => summarySource(parts.objective, parts.groups, batch, summaryMode),
-    );
-    const { split } = program.plan;
+    const source = () => summarySource(parts.objective, parts.groups, batch, summaryMode);
+    const known = await programs.get(() => `summary ${key()}`, source);
+    const { split, samples } = known.plan;
     if (microbatch !== undefined && !split.splits)
       throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
-    if (batch && !split.splits) this.#warn(`summaries are not split into microbatches: ${split.reason}`);
-    const ahead = totalsSource(program.plan);
-    const totals =
-      ahead &&
-      (await programs.get(
-        () => `totals ${key()}`,
-        () => ahead,
-      ));
+    // The memory of a batch that cannot be split was reckoned for so many samples.
+    const more = batch && !split.splits && samplesOf(batch) > samples ? ` of ${samplesOf(batch)}` : "";
+    const program = more ? await programs.get(() => `summary${more} ${key()}`, source) : known;
+    const passes = 1 + program.plan.rest.length;
+    const cut = passes > 1 ? `; to save memory they are computed in ${passes} passes` : "";
+    if (batch && !split.splits) this.#warn(`summaries are not split into microbatches: ${split.reason}${cut}`);
+    const besides = await compileRest(program.plan, (name, each) =>
+      programs.get(
+        () => `${name}${more} ${key()}`,
+        () => each,
+      ),
+    );
     const named = Object.fromEntries(Object.entries(directions).map(([name, u]) => [directionInput(name), u]));
     const tensors = { ...(await this.#stepper.variables()), ...named };
-    return await runSummary({ engine, program, totals, tensors, batch, microbatch, random, signal }, this.groups);
+    return await runSummary({ engine, program, ...besides, tensors, batch, microbatch, random, signal }, this.groups);
   }
 
   /** The batch for a summary. */

@@ -26,7 +26,7 @@ import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { Random } from "../util/random.ts";
 import { type NamedGroup, nameGroups, type Partition } from "./groups.ts";
 import { canonical } from "./partition.ts";
-import { directionInput, runSummary, type Summary, summarySource, totalsSource } from "./summary.ts";
+import { compileRest, directionInput, runSummary, type Summary, summarySource } from "./summary.ts";
 
 /** Arrays by parameter name: a gradient or a direction. */
 export type Direction = Readonly<Record<string, NDArray<FloatData>>>;
@@ -180,15 +180,15 @@ async function summaryAlong(
   checkDirection(direction, target, groups);
   const source = summarySource(target, groups, batch);
   const { checks, masks } = source.plan;
-  const program = await sharedProgram(engine, source, JSON.stringify({ groups, checks, masks }));
+  const key = JSON.stringify({ groups, checks, masks });
+  const program = await sharedProgram(engine, source, key);
   if (microbatch !== undefined && !program.plan.split.splits)
     throw new OptionError(`microbatch: this loss cannot be split, since ${program.plan.split.reason}`);
-  const totalsGraph = totalsSource(program.plan);
-  const totals = totalsGraph && (await sharedProgram(engine, totalsGraph));
+  const besides = await compileRest(program.plan, (_, each) => sharedProgram(engine, each, key));
   const directions = await uploadDirections(engine, direction, groups);
   const tensors = { ...(await variableTensors(engine, target.variables)), ...directions };
   try {
-    return await runSummary({ engine, program, totals, tensors, batch, microbatch, random, signal }, groups);
+    return await runSummary({ engine, program, ...besides, tensors, batch, microbatch, random, signal }, groups);
   } finally {
     engine.release(...Object.values(directions));
   }

@@ -20,11 +20,11 @@ export {
 export * as partition from "./partition.ts";
 export type { Pattern } from "./pattern.ts";
 export {
+  compileRest,
   directionInput,
   runSummary,
   type Summary,
   type SummaryInputs,
   type SummaryPlan,
   summarySource,
-  totalsSource,
 } from "./summary.ts";

@@ -1,12 +1,4 @@
-import {
-  BATCH_SHARE,
-  type BatchSplit,
-  type GroupIndex,
-  type Seed,
-  splitBatch,
-  summarize,
-  type Term,
-} from "../derive/index.ts";
+import { BATCH_SHARE, type BatchSplit, type GroupIndex, type Seed, splitBatch, type Term } from "../derive/index.ts";
 import {
   dataInputs,
   type Engine,
@@ -32,6 +24,8 @@ import { NonFiniteError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import type { Random } from "../util/random.ts";
 import type { NamedGroup } from "./groups.ts";
+import { peakSize } from "./memory.ts";
+import { onePass, type Pass, severalPasses } from "./passes.ts";
 
 /** Derivatives of φ(η) = L(θ + Σ η_s u_s) at 0, with S groups. */
 export interface Summary {
@@ -49,6 +43,10 @@ export interface Summary {
 /** How a summary is computed. */
 export interface SummaryPlan extends Needs {
   readonly terms: readonly Term[];
+  /** What is computed by itself, to save memory on a batch that cannot be split. */
+  readonly rest: readonly Pass[];
+  /** The batch that the memory was reckoned for. */
+  readonly samples: number;
   readonly split: BatchSplit;
   /** Real numbers that the widest stack of tangents holds for one sample. */
   readonly width: number;
@@ -59,15 +57,20 @@ export function directionInput(name: string): string {
   return `u:${name}`;
 }
 
+/** Real numbers that the values of a summary may take at one time where its batch cannot be split: 4 GiB in float32. */
+const MOST_VALUES = 2 ** 30;
+
 /**
  * The graph of a summary for one kind of batch.
  * @param mode of all modules; each has its own by default.
+ * @param limit real numbers at one time for a batch that cannot be split, beyond which the groups are.
  */
 export function summarySource(
   objective: Objective,
   groups: readonly NamedGroup[],
   batch: Batch | undefined,
   mode?: Mode,
+  limit: number = MOST_VALUES,
 ): Source<SummaryPlan> {
   const b = new GraphBuilder();
   const { loss, checks, masks } = objective.trace(b, dataInputs(b, specOf(batch)), mode);
@@ -79,9 +82,12 @@ export function summarySource(
   );
   const parameters = seeds.map(({ parameter }) => parameter);
   const split = batch ? splitBatch(b, loss, parameters) : { splits: false as const, reason: "there is no batch" };
-  const { packed, terms } = summarize(b, split.splits ? split.loss : loss, seeds);
-  const graph = graphOf({ packed });
-  return { graph, plan: { terms, checks, masks, split, width: widest(graph) } };
+  const samples = batch ? samplesOf(batch) : 1;
+  const whole = onePass(b, split.splits ? split.loss : loss, seeds);
+  const fits = split.splits || peakSize(whole.graph, samples) <= limit;
+  const [first, ...rest] = fits ? [whole] : severalPasses(b, loss, seeds, samples, limit);
+  const { graph, terms } = first!;
+  return { graph, plan: { terms, rest, samples, checks, masks, split, width: widest(graph) } };
 }
 
 function widest({ nodes }: Graph): number {
@@ -92,9 +98,21 @@ function widest({ nodes }: Graph): number {
 }
 
 /** The graph of the values that the parts of a split loss need ahead, or none. */
-export function totalsSource({ split }: SummaryPlan): Source<null> | undefined {
+function totalsSource({ split }: SummaryPlan): Source<null> | undefined {
   if (!split.splits || split.totals.length === 0) return undefined;
   return { graph: graphOf(new Map(split.totals.map(({ name, node }) => [name, node]))), plan: null };
+}
+
+/** Compiles what a summary needs beside its own program. */
+export async function compileRest(
+  plan: SummaryPlan,
+  compile: <T>(name: string, source: Source<T>) => Promise<Program<T>>,
+): Promise<Pick<SummaryInputs, "totals" | "rest">> {
+  const ahead = totalsSource(plan);
+  const totals = ahead && (await compile("totals", ahead));
+  const rest: Program<readonly Term[]>[] = [];
+  for (const { name, graph, terms } of plan.rest) rest.push(await compile(name, { graph, plan: terms }));
+  return { totals, rest };
 }
 
 /** The stack of tangents of one layer should stay in the cache while it is used. */
@@ -113,6 +131,8 @@ export interface SummaryInputs {
   readonly engine: Engine;
   readonly program: Program<SummaryPlan>;
   readonly totals: Program<null> | undefined;
+  /** The passes that follow the program's own. */
+  readonly rest: readonly Program<readonly Term[]>[];
   /** Parameters and directions, by input name. */
   readonly tensors: Readonly<Record<string, EngineTensor>>;
   readonly batch: Batch | undefined;
@@ -127,7 +147,7 @@ export interface SummaryInputs {
  * @throws NonFiniteError where a part of the result is NaN or infinite, and what checking the batch throws.
  */
 export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGroup[]): Promise<Summary> {
-  const { engine, program, batch, microbatch, random, signal } = inputs;
+  const { engine, program, rest, batch, microbatch, random, signal } = inputs;
   const sums = new Sums(groups.length);
   const data = runData(engine, batch ?? {}, program.plan, random);
   const samples = batch ? samplesOf(batch) : 1;
@@ -135,17 +155,21 @@ export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGr
   signal?.throwIfAborted();
   const ahead = await computeTotals(inputs, data, samples);
   try {
-    for (let start = 0; start < samples; start += size) {
-      signal?.throwIfAborted();
-      const end = Math.min(start + size, samples);
-      const own = {
-        ...(await uploadData(engine, size < samples ? sliceData(data, program.plan, start, end) : data)),
-        [BATCH_SHARE]: await uploadScalar(engine, (end - start) / samples),
-      };
-      const { packed } = await runOnce(engine, program.session, { ...inputs.tensors, ...ahead }, own);
-      const { data: numbers } = await engine.read(packed!);
-      engine.release(packed!);
-      sums.add(program.plan.terms, numbers as Float64Array);
+    for (const { session, plan: terms } of [{ session: program.session, plan: program.plan.terms }, ...rest]) {
+      const pass = new Sums(groups.length);
+      for (let start = 0; start < samples; start += size) {
+        signal?.throwIfAborted();
+        const end = Math.min(start + size, samples);
+        const own = {
+          ...(await uploadData(engine, size < samples ? sliceData(data, program.plan, start, end) : data)),
+          [BATCH_SHARE]: await uploadScalar(engine, (end - start) / samples),
+        };
+        const { packed } = await runOnce(engine, session, { ...inputs.tensors, ...ahead }, own);
+        const { data: numbers } = await engine.read(packed!);
+        engine.release(packed!);
+        pass.add(terms, numbers as Float64Array);
+      }
+      sums.take(pass, terms);
     }
   } finally {
     engine.release(...Object.values(ahead));
@@ -198,6 +222,24 @@ class Sums {
             at++;
           }
       else for (const row of rows) sum[row]! += packed[at++]!;
+    }
+  }
+
+  /** Takes over what the terms of a pass add to; passes may give the same sums twice. */
+  take(pass: Sums, terms: readonly Term[]): void {
+    for (const { kind, rows, columns } of terms) {
+      const [to, from] = [this.#sums[kind], pass.#sums[kind]];
+      const copy = (at: number): void => {
+        to[at] = from[at]!;
+      };
+      if (kind === "loss") copy(0);
+      else if (kind === "H" || kind === "cross")
+        for (const row of rows)
+          for (const column of columns) {
+            copy(row * this.#size + column);
+            copy(column * this.#size + row);
+          }
+      else rows.forEach(copy);
     }
   }
 

@@ -204,9 +204,7 @@ test("a model that couples its samples is never split: a microbatch is refused, 
   const options = { engine, log: (message: string) => log.push(message) };
   const optimizer = await NewtonSummary.create(model, nn.losses.crossEntropy, { ...options, summaryMode: "train" });
   await optimizer.step(batch);
-  expect(log).toContainEqual(
-    expect.stringMatching(/^summaries are not split into microbatches: .* mixes the samples/),
-  );
+  expect(log).toContainEqual(expect.stringMatching(/^summaries are not split into microbatches: .* mixes the samples/));
   await expect(computeHg(model, nn.losses.crossEntropy, batch, { engine, microbatch: 3 })).rejects.toThrow(OptionError);
   log.length = 0;
   const used = await NewtonSummary.create(model, nn.losses.crossEntropy, {

@@ -1,0 +1,57 @@
+import { expect, test } from "vitest";
+import { inTurn, ReferenceEngine, variableTensors } from "../engine/index.ts";
+import { Lambda, Linear, losses, objective, Sequential } from "../nn/index.ts";
+import { ndarray, sizeOf } from "../util/ndarray.ts";
+import { Random } from "../util/random.ts";
+import { nameGroups } from "./groups.ts";
+import { canonical } from "./partition.ts";
+import { compileRest, directionInput, runSummary, summarySource } from "./summary.ts";
+
+const engine = new ReferenceEngine();
+const wave = (...shape: number[]) =>
+  ndarray(
+    Float64Array.from({ length: sizeOf(shape) }, (_, i) => Math.sin(i + 1)),
+    shape,
+  );
+
+/** A model that couples the samples of a batch. */
+const model = new Sequential(
+  new Linear(3, 4),
+  new Lambda((x) => x.sub(x.mean([0], true)).tanh()),
+  new Linear(4, 3),
+  new Lambda((x) => x.div(x.square().mean([0], true).add(1)).tanh()),
+  new Linear(3, 2),
+);
+const batch = { x: wave(5, 3), y: wave(5, 2) };
+
+async function summaryWithin(limit: number) {
+  const target = objective(model, losses.mse);
+  const groups = nameGroups(canonical(model), target.variables);
+  const source = summarySource(target, groups, batch, undefined, limit);
+  const program = { session: await engine.compile(source.graph), plan: source.plan };
+  const besides = await compileRest(source.plan, async (_, { graph, plan }) => ({
+    session: await engine.compile(graph),
+    plan,
+  }));
+  const tensors = { ...(await variableTensors(engine, target.variables)) };
+  for (const [name, { shape }] of target.variables) tensors[directionInput(name)] = await engine.upload(wave(...shape));
+  const inputs = { engine, program, ...besides, tensors, batch, microbatch: undefined, random: new Random(0) };
+  const summary = await inTurn(engine, () => runSummary(inputs, groups));
+  return { summary, passes: 1 + besides.rest.length };
+}
+
+test("a summary in passes is that in one, however finely the groups are cut", async () => {
+  const whole = await summaryWithin(Number.POSITIVE_INFINITY);
+  expect(whole.passes).toBe(1);
+  const counts = new Set<number>();
+  for (const limit of [400, 300, 200, 150, 1]) {
+    const { summary, passes } = await summaryWithin(limit);
+    counts.add(passes);
+    expect(summary.loss).toBe(whole.summary.loss);
+    expect(summary.noEffect).toEqual(whole.summary.noEffect);
+    for (const part of ["g", "H", "order3"] as const)
+      for (const [i, value] of whole.summary[part].entries()) expect(summary[part][i]).toBeCloseTo(value, 12);
+  }
+  expect(Math.max(...counts)).toBeGreaterThan(10);
+  expect(counts.size).toBeGreaterThan(2);
+});
