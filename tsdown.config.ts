@@ -10,6 +10,9 @@ const config: UserConfig = defineConfig({
     "index.node": "src/index.node.ts",
     node: "src/node.ts",
     "cli/main": "src/cli/main.ts",
+    // A file of its own, as it starts the other one beside it as a worker thread.
+    "chunks/image-folder": "src/datasets/node/image-folder.ts",
+    "chunks/image-worker": "src/datasets/node/image-worker.ts",
   },
   format: "esm",
   platform: "neutral",

@@ -2,7 +2,22 @@
  * Networks trained without a hand-picked learning rate, on any engine. Free of Node's own modules: bundlers may use it.
  * @module
  */
-export { Dataset, Loader, type LoaderOptions, type LoaderState, type SplitOptions } from "./datasets/index.ts";
+export {
+  type CharText,
+  type CharTextOptions,
+  charText,
+  Dataset,
+  Loader,
+  type LoaderOptions,
+  type LoaderState,
+  type SplitOptions,
+  type ToyRegression,
+  type ToyRegressionOptions,
+  type Transform,
+  toyRegression,
+  transforms,
+  Vocabulary,
+} from "./datasets/index.ts";
 export { defaultEngine, type Engine, type EngineTensor, ReferenceEngine, setDefaultEngine } from "./engine/index.ts";
 export { decodeSafetensors, encodeSafetensors, type Safetensors } from "./interop/index.ts";
 export * as models from "./models/index.ts";

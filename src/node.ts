@@ -4,7 +4,19 @@
  */
 import { useOrtNodeByDefault } from "./engine/ort-node-default.ts";
 
-export { type MnistOptions, mnist, readIdx } from "./datasets/node/index.ts";
+export {
+  type Cifar100Options,
+  charTextFile,
+  cifar10,
+  cifar100,
+  fashionMnist,
+  type ImageFolder,
+  type ImageFolderOptions,
+  imageFolder,
+  type LabelledData,
+  mnist,
+  readIdx,
+} from "./datasets/node/index.ts";
 export { OrtNodeEngine, type OrtNodeOptions } from "./engine/ort-node.ts";
 
 useOrtNodeByDefault();

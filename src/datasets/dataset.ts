@@ -2,9 +2,11 @@ import { DataError, OptionError } from "../util/errors.ts";
 import { type Batch, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
 import { Random } from "../util/random.ts";
+import { type Draw, FIRST_DRAW } from "./draw.ts";
 import { type BatchSource, Loader, type LoaderOptions } from "./loader.ts";
 import { floatsOf, type Nested, targetsOf } from "./nested.ts";
-import { arraySamples, type Samples } from "./samples.ts";
+import { areImages, arraySamples, type Samples } from "./samples.ts";
+import type { Transform } from "./transforms.ts";
 
 /** How {@link Dataset.split} shuffles. */
 export interface SplitOptions {
@@ -13,7 +15,7 @@ export interface SplitOptions {
 }
 
 /**
- * Inputs and targets in memory. Parts of a data set share its storage: `slice`, `take` and `split` copy no sample.
+ * Inputs and targets. Parts of a data set share its storage: `slice`, `take`, `split` and `transform` copy no sample.
  */
 export class Dataset implements BatchSource {
   readonly #x: Samples;
@@ -73,17 +75,36 @@ export class Dataset implements BatchSource {
     return this.#y.shape;
   }
 
+  /** Batches for a loader to ask for ahead of their use: one where other threads put them together, else none. */
+  get ahead(): number {
+    return this.#x.elsewhere || this.#y.elsewhere ? 1 : 0;
+  }
+
   /**
    * These samples, in this order, in new arrays: `x` is [positions.length, ...inputShape].
-   * @throws DataError for a position outside 0 … length − 1.
+   * @param draw what random transforms depend on, which a loader sets for each epoch.
+   * @throws DataError for a position outside 0 … length − 1, or a sample that cannot be read.
    */
-  batch(positions: ArrayLike<number>): Batch {
+  async batch(positions: ArrayLike<number>, draw: Draw = FIRST_DRAW): Promise<Batch> {
     const indices = Uint32Array.from(positions, (position) => {
       const index = this.#indices[position];
       if (index === undefined) throw new DataError(`data set of ${this.length} samples has no sample ${position}`);
       return index;
     });
-    return { x: this.#x.gather(indices), y: this.#y.gather(indices) };
+    const [x, y] = await Promise.all([this.#x.gather(indices, draw), this.#y.gather(indices, draw)]);
+    return { x, y };
+  }
+
+  /**
+   * The same samples, their images put through `transforms` in this order, in place of those before. Random ones are a
+   * pure function of the loader's seed, the epoch and the stored sample. Where the list does not end in a `normalize`,
+   * the data set's own stays.
+   * @throws OptionError where the inputs are no images, or this is no list of transforms; DataError where images do not
+   * fit them.
+   */
+  transform(transforms: readonly Transform[]): Dataset {
+    if (!areImages(this.#x)) throw new OptionError("data set: its inputs are no images, so nothing can transform them");
+    return new Dataset(this.#x.transformed(transforms), this.#y, this.#indices);
   }
 
   /**
@@ -127,6 +148,15 @@ export class Dataset implements BatchSource {
    */
   loader(options: LoaderOptions): Loader<Dataset> {
     return new Loader(this, options);
+  }
+
+  /** Releases the threads that read samples from files, for all parts of the data set; in memory there are none. */
+  async dispose(): Promise<void> {
+    await Promise.all([this.#x.dispose?.(), this.#y.dispose?.()]);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 
   #part(indices: Uint32Array): Dataset {

@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { DataError, OptionError, StateError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { Dataset } from "./dataset.ts";
-import { Loader, type LoaderOptions, type LoaderState } from "./loader.ts";
+import type { Draw } from "./draw.ts";
+import { type BatchSource, Loader, type LoaderOptions, type LoaderState } from "./loader.ts";
 
 const numbered = (length: number): Dataset => {
   const ids = Array.from({ length }, (_, i) => i);
@@ -196,6 +197,122 @@ describe("one place", () => {
   });
 });
 
+describe("prefetch", () => {
+  /** Numbered samples that answer when told, and who was asked for what. */
+  function slow(length: number): {
+    readonly source: BatchSource;
+    readonly asked: { readonly ids: number[]; readonly draw: Draw; readonly answer: () => void }[];
+  } {
+    const asked: { ids: number[]; draw: Draw; answer: () => void }[] = [];
+    const batch = (positions: Uint32Array, draw: Draw): Promise<Batch> =>
+      new Promise((resolve, reject) => {
+        draw.signal?.addEventListener("abort", () => reject(new Error("aborted")));
+        asked.push({ ids: [...positions], draw, answer: () => resolve(numbered(length).batch(positions)) });
+      });
+    return { source: { length, batch, ahead: 1 }, asked };
+  }
+  const askedIds = (asked: readonly { readonly ids: number[] }[]): number[][] => asked.map(({ ids }) => ids);
+
+  it("asks for the next batches while one is in hand, to the end of the epoch and no further", async () => {
+    const { source, asked } = slow(5);
+    const loader = new Loader(source, { batchSize: 1, prefetch: 2 });
+    const batches = loader[Symbol.asyncIterator]();
+    for (let i = 0; i < 5; i++) {
+      const next = batches.next();
+      asked[i]!.answer();
+      expect(ids((await next).value!)).toEqual([i]);
+      expect(askedIds(asked)).toEqual([0, 1, 2, 3, 4].slice(0, i + 3).map((id) => [id]));
+      expect(loader.state).toMatchObject({ epoch: 0, position: i + 1 });
+    }
+    expect((await batches.next()).done).toBe(true);
+    expect(askedIds(asked)).toHaveLength(5);
+  });
+
+  it("is what the source says by default, none for data in memory", async () => {
+    const { source, asked } = slow(5);
+    const loader = new Loader(source, { batchSize: 2 });
+    const first = loader.draw();
+    asked[0]!.answer();
+    await first;
+    expect(askedIds(asked)).toEqual([
+      [0, 1],
+      [2, 3],
+    ]);
+    expect(numbered(3).ahead).toBe(0);
+  });
+
+  it.each<[string, (batches: AsyncGenerator<Batch>, loader: Loader) => unknown]>([
+    ["the iteration is broken out of", (batches) => batches.return(undefined)],
+    ["another one begins", (_, loader) => void loader[Symbol.asyncIterator]().next()],
+    [
+      "a state is restored",
+      (_, loader) => {
+        loader.state = throughJson(loader.state);
+      },
+    ],
+  ])("is given up where %s", async (_, leave) => {
+    const { source, asked } = slow(6);
+    const loader = new Loader(source, { batchSize: 2 });
+    const batches = loader[Symbol.asyncIterator]() as AsyncGenerator<Batch>;
+    const first = batches.next();
+    asked[0]!.answer();
+    await first;
+    expect(asked[1]!.draw.signal!.aborted).toBe(false);
+    await leave(batches, loader);
+    expect(asked[1]!.draw.signal!.aborted).toBe(true);
+    expect(asked[0]!.draw.signal).toBeUndefined();
+  });
+
+  it("changes no batch and no state", async () => {
+    const property = fc.asyncProperty(
+      anyLoader,
+      fc.integer({ min: 1, max: 4 }),
+      async ({ length, options }, prefetch) => {
+        const plain = numbered(length).loader(options);
+        const ahead = numbered(length).loader({ ...options, prefetch });
+        expect(await epoch(ahead)).toEqual(await epoch(plain));
+        expect(await firstOf(ahead, 2)).toEqual(await firstOf(plain, 2));
+        expect(ahead.state).toEqual(plain.state);
+        expect(await drawn(ahead, 7)).toEqual(await drawn(plain, 7));
+        const resumed = numbered(length).loader({ ...options, prefetch });
+        resumed.state = throughJson(ahead.state);
+        expect(await drawn(resumed, 5)).toEqual(await drawn(ahead, 5));
+      },
+    );
+    await fc.assert(property, { numRuns: 50 });
+  });
+
+  it("tells of a failure where its batch is due, and not before", async () => {
+    const source = {
+      length: 3,
+      batch: async (positions: Uint32Array) => {
+        if (positions[0] === 1) throw new DataError("broken");
+        return numbered(3).batch(positions);
+      },
+    };
+    const batches = new Loader(source, { batchSize: 1, prefetch: 2 })[Symbol.asyncIterator]();
+    expect(ids((await batches.next()).value!)).toEqual([0]);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await expect(batches.next()).rejects.toThrow("broken");
+  });
+
+  it("asks with the loader's seed and epoch", async () => {
+    const { source, asked } = slow(2);
+    const loader = new Loader(source, { batchSize: 1, seed: 7 });
+    for (let i = 0; i < 3; i++) {
+      const batch = loader.draw();
+      for (const { answer } of asked) answer();
+      await batch;
+    }
+    expect(asked.map(({ draw: { seed, epoch } }) => [seed, epoch])).toEqual([
+      [7, 0],
+      [7, 0],
+      [7, 1],
+      [7, 1],
+    ]);
+  });
+});
+
 describe("options", () => {
   it.each<[object, string]>([
     [{ batchSize: 2, suffle: true }, 'unknown option "suffle"'],
@@ -204,6 +321,7 @@ describe("options", () => {
     [{ batchSize: 1.5 }, "batchSize must be a whole number"],
     [{ batchSize: 2, shuffle: 1 }, "shuffle must be true or false; found 1"],
     [{ batchSize: 2, dropLast: "no" }, "dropLast must be true or false; found no"],
+    [{ batchSize: 2, prefetch: -1 }, "prefetch must be a whole number, 0 or more; found -1"],
     [{ batchSize: 2, seed: 0.5 }, "seed must be a whole number; found 0.5"],
   ])("%o is refused", (options, message) => {
     const act = (): Loader => numbered(5).loader(options as LoaderOptions);

@@ -2,13 +2,16 @@ import { DataError, StateError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { checkBoolean, checkWhole, refuseUnknown } from "../util/options.ts";
 import { Random } from "../util/random.ts";
+import type { Draw } from "./draw.ts";
 
 /** What a {@link Loader} draws from: anything that can put numbered samples into a batch, at once or later. */
 export interface BatchSource {
   /** How many samples there are. */
   readonly length: number;
   /** The batch of these samples, in this order; every position is in 0 … length − 1. */
-  batch(positions: Uint32Array): Batch | Promise<Batch>;
+  batch(positions: Uint32Array, draw: Draw): Batch | Promise<Batch>;
+  /** Batches worth asking for ahead of their use; none if left out. */
+  readonly ahead?: number;
 }
 
 /** How a loader divides a data set into batches. */
@@ -21,6 +24,11 @@ export interface LoaderOptions {
   readonly seed?: number;
   /** Whether to leave out a last, smaller batch (default false). */
   readonly dropLast?: boolean;
+  /**
+   * Batches of an epoch to ask for ahead of their use, so that they are prepared during a step (default: 1 where other
+   * threads read the samples, else 0).
+   */
+  readonly prefetch?: number;
 }
 
 /** Where a loader stands, plain enough for JSON, and what it must agree with to be restored. */
@@ -45,6 +53,8 @@ export interface LoaderState {
  * state saved there still says where it stopped: a loader that restores it continues the very same epoch. A state
  * saved with an epoch's last batch in hand continues with the nothing that is left of that epoch.
  *
+ * Batches asked for ahead do not count as handed out, and are given up where an iteration ends.
+ *
  * A loader stands in one place. Starting another `for await`, drawing, or restoring a state ends a `for await` under
  * way, with a StateError at its next batch: use one loader for each purpose.
  */
@@ -56,24 +66,28 @@ export class Loader<S extends BatchSource = BatchSource> implements AsyncIterabl
   readonly #shuffle: boolean;
   readonly #seed: number;
   readonly #dropLast: boolean;
+  readonly #prefetch: number;
   #epoch = 0;
   #position = 0;
   /** Whether the position was restored, so that the next iteration continues there. */
   #restored = false;
   /** Who moves the position: the iteration that took the latest turn. */
   #turn = 0;
+  /** The batches that come next in this epoch, asked for already. */
+  #ahead: { readonly batch: Promise<Batch>; readonly wanted: AbortController }[] = [];
   #order: { readonly epoch: number; readonly positions: Uint32Array } | undefined;
 
   /**
    * @throws OptionError for an unknown option or a value out of range; DataError where an epoch would have no batch.
    */
   constructor(dataset: S, options: LoaderOptions) {
-    refuseUnknown("loader", options, ["batchSize", "shuffle", "seed", "dropLast"]);
-    const { batchSize, shuffle = false, seed = 0, dropLast = false } = options;
+    refuseUnknown("loader", options, ["batchSize", "shuffle", "seed", "dropLast", "prefetch"]);
+    const { batchSize, shuffle = false, seed = 0, dropLast = false, prefetch = dataset.ahead ?? 0 } = options;
     checkWhole("batchSize", batchSize, 1);
     checkBoolean("shuffle", shuffle);
     checkWhole("seed", seed);
     checkBoolean("dropLast", dropLast);
+    checkWhole("prefetch", prefetch, 0);
     const { length } = dataset;
     this.length = dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize);
     if (this.length === 0)
@@ -85,6 +99,7 @@ export class Loader<S extends BatchSource = BatchSource> implements AsyncIterabl
     this.#shuffle = shuffle;
     this.#seed = seed;
     this.#dropLast = dropLast;
+    this.#prefetch = prefetch;
   }
 
   /** The next epoch, or after restoring a state the rest of its epoch. */
@@ -92,12 +107,16 @@ export class Loader<S extends BatchSource = BatchSource> implements AsyncIterabl
     if (this.#position > 0 && !this.#restored) this.#nextEpoch();
     this.#restored = false;
     const turn = ++this.#turn;
-    while (this.#position < this.length) {
-      yield await this.#take();
-      if (turn !== this.#turn)
-        throw new StateError("loader moved during its iteration, by another one, draw() or a restored state");
+    try {
+      while (this.#position < this.length) {
+        yield await this.#take();
+        if (turn !== this.#turn)
+          throw new StateError("loader moved during its iteration, by another one, draw() or a restored state");
+      }
+      this.#nextEpoch();
+    } finally {
+      if (turn === this.#turn) this.#giveUp();
     }
-    this.#nextEpoch();
   }
 
   /** The next batch, of the next epoch where this one is exhausted. */
@@ -124,6 +143,7 @@ export class Loader<S extends BatchSource = BatchSource> implements AsyncIterabl
         `loader state: found epoch ${epoch}, position ${position}; this loader has ${this.length} batches per epoch`,
       );
     this.#turn++;
+    this.#giveUp();
     this.#restored = true;
     this.#epoch = epoch;
     this.#position = position;
@@ -140,16 +160,38 @@ export class Loader<S extends BatchSource = BatchSource> implements AsyncIterabl
   }
 
   #nextEpoch(): void {
+    this.#giveUp();
     this.#epoch++;
     this.#position = 0;
   }
 
+  /** Forgets the batches asked for ahead. */
+  #giveUp(): void {
+    for (const { wanted } of this.#ahead) wanted.abort();
+    this.#ahead = [];
+  }
+
   /** The batch at the position, which advances at once: also where the batch comes later. */
-  #take(): Batch | Promise<Batch> {
-    const start = this.#position * this.batchSize;
-    const positions = this.#positions().subarray(start, start + this.batchSize);
+  #take(): Promise<Batch> {
+    const batch = this.#ahead.shift()?.batch ?? this.#ask(this.#position);
     this.#position++;
-    return this.dataset.batch(positions);
+    const end = Math.min(this.#position + this.#prefetch, this.length);
+    while (this.#position + this.#ahead.length < end) this.#askAhead(this.#position + this.#ahead.length);
+    return batch;
+  }
+
+  #askAhead(position: number): void {
+    const wanted = new AbortController();
+    const batch = this.#ask(position, wanted.signal);
+    // Whoever takes the batch hears of its failure.
+    batch.catch(() => {});
+    this.#ahead.push({ batch, wanted });
+  }
+
+  async #ask(position: number, signal?: AbortSignal): Promise<Batch> {
+    const start = position * this.batchSize;
+    const positions = this.#positions().subarray(start, start + this.batchSize);
+    return this.dataset.batch(positions, { seed: this.#seed, epoch: this.#epoch, ...(signal && { signal }) });
   }
 
   #positions(): Uint32Array {

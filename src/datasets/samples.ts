@@ -1,5 +1,9 @@
 import { DataError } from "../util/errors.ts";
 import { type FloatData, type IntData, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { type Draw, sampleSeeds } from "./draw.ts";
+import type { ImageShape } from "./image.ts";
+import { Pipeline } from "./pipeline.ts";
+import type { Transform } from "./transforms.ts";
 
 /** Samples of one shape and dtype, stored somehow, that can be put together into a batch. */
 export interface Samples {
@@ -7,8 +11,12 @@ export interface Samples {
   readonly length: number;
   /** The shape of one sample: [] for a number or a label. */
   readonly shape: readonly number[];
-  /** A new array of shape [indices.length, ...shape]; every index is in 0 … length − 1. */
-  gather(indices: Uint32Array): NDArray;
+  /** Whether other threads put them together meanwhile; a loader then asks for them ahead of their use. */
+  readonly elsewhere?: boolean;
+  /** A new array of shape [indices.length, ...shape], at once or later; every index is in 0 … length − 1. */
+  gather(indices: Uint32Array, draw: Draw): NDArray | Promise<NDArray>;
+  /** Lets go of whatever else than memory they hold. */
+  dispose?(): Promise<void>;
 }
 
 const ARRAY_KINDS: readonly (new (buffer: ArrayBuffer) => FloatData | IntData)[] = [
@@ -41,27 +49,52 @@ export function arraySamples(array: NDArray, name = "array"): Samples {
   return { length, shape, gather };
 }
 
+/** Samples that are images: they can be put through transforms. */
+export interface ImageSamples extends Samples {
+  /**
+   * The same images through these transforms, in place of those before; the normalisation stays unless the list has one.
+   * @throws OptionError for what is no list of transforms; DataError where an image does not fit them.
+   */
+  transformed(transforms: readonly Transform[]): ImageSamples;
+}
+
+/** Whether samples are images. */
+export function areImages(samples: Samples): samples is ImageSamples {
+  return "transformed" in samples;
+}
+
 /**
- * Samples stored as bytes, of which a batch holds `table[byte]` in float32: a quarter of the memory of floats, and
- * nothing to convert before the first batch. The bytes are shared, not copied.
- * @param shape the shape of all samples together, [samples, ...].
- * @param table what each of the 256 bytes stands for.
- * @param name what error messages call the samples.
- * @throws DataError where the bytes do not fill one or more samples, or the table has not 256 finite entries.
+ * Images of one size in memory, stored as bytes and turned into float32 as a batch is put together: a quarter of the
+ * memory of floats, and nothing to convert before the first batch. The bytes are shared, not copied.
+ * @param shape the shape of all images together, [images, channels, height, width].
+ * @param pipeline what becomes of each image.
+ * @param name what error messages call the images.
+ * @throws DataError where the bytes do not fill one or more images, or these do not fit the pipeline.
  */
-export function byteSamples(bytes: Uint8Array, shape: readonly number[], table: Float32Array, name = "bytes"): Samples {
-  if (table.length !== 256 || !table.every(Number.isFinite))
-    throw new DataError(`${name}: the table must hold 256 finite numbers`);
-  const rows = checkedRows(shape, bytes.length, name);
-  const size = sizeOf(rows.shape);
-  const gather = (indices: Uint32Array): NDArray => {
-    const data = new Float32Array(indices.length * size);
-    let at = 0;
-    for (const index of indices)
-      for (let from = index * size, end = from + size; from < end; from++) data[at++] = table[bytes[from]!]!;
-    return { shape: [indices.length, ...rows.shape], data };
+export function imageSamples(
+  bytes: Uint8Array,
+  shape: readonly [number, ...ImageShape],
+  pipeline: Pipeline,
+  name = "images",
+): ImageSamples {
+  const { length } = checkedRows(shape, bytes.length, name);
+  const [, ...stored] = shape;
+  const outputShape = pipeline.outputShape(stored, name);
+  const [from, to] = [sizeOf(stored), sizeOf(outputShape)];
+  return {
+    length,
+    shape: outputShape,
+    gather: (indices, draw) => {
+      const seeds = sampleSeeds(draw);
+      const data = new Float32Array(indices.length * to);
+      indices.forEach((index, row) => {
+        const image = { shape: stored, data: bytes.subarray(index * from, (index + 1) * from) };
+        pipeline.write(image, seeds(index), data.subarray(row * to, (row + 1) * to));
+      });
+      return { shape: [indices.length, ...outputShape], data };
+    },
+    transformed: (transforms) => imageSamples(bytes, shape, new Pipeline(transforms, pipeline.normalize), name),
   };
-  return { ...rows, gather };
 }
 
 function checkedRows(all: readonly number[], entries: number, name: string): { length: number; shape: number[] } {

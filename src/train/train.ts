@@ -166,16 +166,20 @@ class Run {
     // A run that was stopped in its evaluations has no steps left, and its loader stands at the next epoch already.
     if (this.#at.batches === trainLoader.length) return !this.#aborted;
     const batches = trainLoader[Symbol.asyncIterator]();
-    // Asked before each draw, never after it: a batch that was handed out counts as used.
-    while (!this.#aborted) {
-      const { done, value: batch } = await batches.next();
-      if (done) return true;
-      const begun = performance.now();
-      const result = await optimizer.step(batch);
-      await this.#count(result, batch, secondsSince(begun));
+    try {
+      // Asked before each draw, never after it: a batch that was handed out counts as used.
+      while (!this.#aborted) {
+        const { done, value: batch } = await batches.next();
+        if (done) return true;
+        const begun = performance.now();
+        const result = await optimizer.step(batch);
+        await this.#count(result, batch, secondsSince(begun));
+      }
+      if (this.#at.batches === trainLoader.length) await batches.next();
+      return false;
+    } finally {
+      await batches.return();
     }
-    if (this.#at.batches === trainLoader.length) await batches.next();
-    return false;
   }
 
   async #count(result: StepResult, batch: Batch, seconds: number): Promise<void> {

@@ -1,9 +1,7 @@
-import { readFile } from "node:fs/promises";
-import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
 import { DataError } from "../../util/errors.ts";
 import { type NDArray, sizeOf } from "../../util/ndarray.ts";
 import { refuseUnknown } from "../../util/options.ts";
+import { contents, unzipped } from "./files.ts";
 
 /** How {@link readIdx} reports a file that is not there. */
 export interface IdxOptions {
@@ -28,26 +26,7 @@ const OTHER_TYPES: Readonly<Record<number, string>> = {
  */
 export async function readIdx(path: string, options: IdxOptions = {}): Promise<NDArray<Uint8Array>> {
   refuseUnknown("readIdx", options, ["hint"]);
-  return decode(await unzipped(await contents(path, options.hint), path), path);
-}
-
-async function contents(path: string, hint: string | undefined): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const found = code === "ENOENT" ? "no such file" : message;
-    throw new DataError(`${path}: expected an IDX file, found ${found}${hint ? `. ${hint}` : ""}`, { cause });
-  }
-}
-
-async function unzipped(bytes: Uint8Array, path: string): Promise<Uint8Array> {
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
-  try {
-    return await promisify(gunzip)(bytes);
-  } catch (cause) {
-    throw new DataError(`${path}: expected a whole gzip file, found ${(cause as Error).message}`, { cause });
-  }
+  return decode(await unzipped(await contents(path, "an IDX file", options.hint), path), path);
 }
 
 function decode(bytes: Uint8Array, path: string): NDArray<Uint8Array> {
