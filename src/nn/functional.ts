@@ -1,6 +1,6 @@
 import { formatShape } from "../graph/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
-import { requireRange, type Tensor, where } from "./tensor.ts";
+import { randomMask, requireRange, type Tensor, where } from "./tensor.ts";
 
 /** x Wᵀ + b, with W of shape [out, in]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
@@ -52,9 +52,30 @@ export function selu(x: Tensor): Tensor {
   return where(x.gt(0), x, x.elu().mul(alpha)).mul(lambda);
 }
 
+/** x where x > 0, α (eˣ − 1) elsewhere (Clevert et al., 2016). */
+export function elu(x: Tensor, alpha: number = 1): Tensor {
+  return alpha === 1 ? x.elu() : where(x.gt(0), x, x.elu().mul(alpha));
+}
+
 /** x where x > 0, x times the slope elsewhere. */
 export function leakyRelu(x: Tensor, negativeSlope: number = 0.01): Tensor {
   return where(x.gt(0), x, x.mul(negativeSlope));
+}
+
+/**
+ * x with entries at random set to 0 and the others divided by 1 − p; x itself where the model isn't trained.
+ * @param p the probability of 0.
+ * @param training a module says `this.training`.
+ * @throws OptionError
+ */
+export function dropout(x: Tensor, p: number = 0.5, training: boolean = true): Tensor {
+  checkProbability("dropout: p", p);
+  return training && p > 0 ? x.mul(randomMask(x.shape, 1 - p)) : x;
+}
+
+/** @throws OptionError */
+export function checkProbability(name: string, p: number): void {
+  if (!(p >= 0 && p <= 1)) throw new OptionError(`${name} must be from 0 to 1; found ${p}`);
 }
 
 /** log Σ exp along an axis, which stays with length 1. */

@@ -12,6 +12,8 @@ export { fromFunction, type ParameterFunction } from "./function-module.ts";
 export {
   type Activation,
   activations,
+  dropout,
+  elu,
   embedding,
   gelu,
   leakyRelu,
@@ -25,8 +27,26 @@ export {
 export * as init from "./init.ts";
 export { manualSeed } from "./init.ts";
 export { type AttentionOptions, MultiHeadAttention, scaledDotProductAttention } from "./layers/attention.ts";
+export { Lambda, Residual, Sequential } from "./layers/container.ts";
 export { Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d } from "./layers/conv.ts";
+export { Dropout } from "./layers/dropout.ts";
 export { Embedding } from "./layers/embedding.ts";
+export {
+  ELU,
+  Flatten,
+  GELU,
+  Identity,
+  LeakyReLU,
+  LogSoftmax,
+  ReLU,
+  SELU,
+  Sigmoid,
+  SiLU,
+  Softmax,
+  Softplus,
+  Tanh,
+} from "./layers/functions.ts";
+export { Linear } from "./layers/linear.ts";
 export {
   BatchNorm1d,
   BatchNorm2d,
@@ -46,7 +66,6 @@ export {
   MaxPool1d,
   MaxPool2d,
 } from "./layers/pool.ts";
-export { Lambda, Linear, Sequential } from "./layers.ts";
 export type {
   BceOptions,
   BceWithLogitsOptions,

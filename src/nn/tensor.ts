@@ -150,9 +150,13 @@ export class Tensor {
     return unary((b, x) => ops.reshape(b, x, completeShape(x.shape, shape)), this);
   }
 
-  /** Axes `start` and later merged into one. */
-  flatten(start: number = 0): Tensor {
-    return unary((b, x) => ops.flatten(b, x, start), this);
+  /** Axes `start` to `end` (inclusive, as in PyTorch) merged into one. */
+  flatten(start: number = 0, end: number = -1): Tensor {
+    const { length } = this.shape;
+    const [first, last] = [start, end].map((dim) => (dim < 0 ? dim + length : dim)) as [number, number];
+    if (!(first >= 0 && first <= last && last < length))
+      throw new ShapeError(`flatten: no axes ${start} to ${end} in order in ${formatShape(this.shape)}`);
+    return unary((b, x) => ops.flatten(b, x, first, last + 1), this);
   }
 
   /** The tensor repeated to a shape, along new leading axes and axes of length 1. */
@@ -420,6 +424,14 @@ function fixedLength(what: string, { shape }: Tensor, dim: number): number {
 function equalParts(total: number, length: number): number[] {
   const count = length > 0 ? Math.ceil(total / length) : 0;
   return Array.from({ length: count }, (_, i) => Math.min(length, total - i * length));
+}
+
+/** Random numbers that are drawn anew for each batch: 1 / keep with the probability `keep`, else 0. */
+export function randomMask(shape: Shape, keep: number): Tensor {
+  const { builder, masks } = currentTrace();
+  const name = `mask${masks.length}`;
+  masks.push({ name, shape, keep });
+  return new Tensor(ops.input(builder, name, shape));
 }
 
 /** The number of entries along some axes together, as a tensor. */

@@ -24,7 +24,8 @@ export class Random {
   }
 
   get state(): RandomState {
-    return { words: [...this.#words] };
+    const [a, b, c, d] = this.#words;
+    return { words: [a >>> 0, b >>> 0, c >>> 0, d >>> 0] };
   }
 
   set state(state: RandomState) {

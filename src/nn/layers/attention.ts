@@ -2,11 +2,11 @@ import { formatShape } from "../../graph/index.ts";
 import { OptionError, ShapeError } from "../../util/errors.ts";
 import { ndarray } from "../../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../../util/options.ts";
-import { linear, softmax } from "../functional.ts";
+import { checkProbability, dropout, linear, softmax } from "../functional.ts";
 import { xavierUniform, zeros } from "../init.ts";
-import { Linear } from "../layers.ts";
 import { Module, Parameter } from "../module.ts";
 import { constant, type Tensor, where } from "../tensor.ts";
+import { Linear } from "./linear.ts";
 
 /** Options of attention. */
 export interface AttentionOptions {
@@ -14,16 +14,26 @@ export interface AttentionOptions {
   readonly bias?: boolean;
   /** Whether a place sees only itself and those before it; false by default. */
   readonly causal?: boolean;
+  /** The probability with which a weight of attention is dropped in training mode; 0 by default. */
+  readonly dropout?: number;
 }
 
 /**
  * softmax(q kᵀ / √width) v over the last two axes, [places, width] (Vaswani et al., 2017).
- * @param causal whether a place sees only itself and those before it.
+ * @param options.causal whether a place sees only itself and those before it; false by default.
+ * @param options.dropout the probability with which each weight becomes 0; 0 by default.
  */
-export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, causal: boolean = false): Tensor {
+export function scaledDotProductAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: { readonly causal?: boolean; readonly dropout?: number } = {},
+): Tensor {
+  refuseUnknown("scaledDotProductAttention", options, ["causal", "dropout"]);
   const [queries, width] = q.shape.slice(-2) as [number, number];
   const scores = q.matmul(k.t()).mul(1 / Math.sqrt(width));
-  return softmax(causal ? hideLater(scores, queries, k.shape.at(-2) as number) : scores, -1).matmul(v);
+  const seen = options.causal ? hideLater(scores, queries, k.shape.at(-2) as number) : scores;
+  return dropout(softmax(seen, -1), options.dropout ?? 0).matmul(v);
 }
 
 /** Scores [queries, keys] with those of later keys at −∞, which softmax turns into weights of 0. */
@@ -49,12 +59,14 @@ export class MultiHeadAttention extends Module {
   readonly #width: number;
   readonly #heads: number;
   readonly #causal: boolean;
+  readonly #dropout: number;
 
   /** @throws OptionError where the heads do not divide the width */
   constructor(embedDim: number, numHeads: number, options: AttentionOptions = {}) {
     super();
-    refuseUnknown("MultiHeadAttention", options, ["bias", "causal"]);
-    const { bias = true, causal = false } = options;
+    refuseUnknown("MultiHeadAttention", options, ["bias", "causal", "dropout"]);
+    const { bias = true, causal = false, dropout: p = 0 } = options;
+    checkProbability("MultiHeadAttention: dropout", p);
     checkWhole("MultiHeadAttention: embedDim", embedDim, 1);
     checkWhole("MultiHeadAttention: numHeads", numHeads, 1);
     if (embedDim % numHeads !== 0)
@@ -62,6 +74,7 @@ export class MultiHeadAttention extends Module {
     this.#width = embedDim;
     this.#heads = numHeads;
     this.#causal = causal;
+    this.#dropout = p;
     this.inProjWeight = new Parameter(xavierUniform([3 * embedDim, embedDim]));
     if (bias) this.inProjBias = new Parameter(zeros([3 * embedDim]));
     this.outProj = new Linear(embedDim, embedDim, { bias });
@@ -83,7 +96,10 @@ export class MultiHeadAttention extends Module {
    */
   override forward(query: Tensor, key: Tensor = query, value: Tensor = key): Tensor {
     const [q, k, v] = this.#project(query, key, value).map((x) => this.#split(x)) as [Tensor, Tensor, Tensor];
-    const seen = scaledDotProductAttention(q, k, v, this.#causal);
+    const seen = scaledDotProductAttention(q, k, v, {
+      causal: this.#causal,
+      dropout: this.#dropout > 0 && this.training ? this.#dropout : 0,
+    });
     const [batch, places] = query.shape;
     return this.outProj.forward(seen.permute(0, 2, 1, 3).reshape(batch!, places!, this.#width));
   }
