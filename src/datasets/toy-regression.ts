@@ -1,6 +1,6 @@
 import { OptionError, ShapeError } from "../util/errors.ts";
 import { checkArray, type NDArray, ndarray } from "../util/ndarray.ts";
-import { checkWhole, refuseUnknown } from "../util/options.ts";
+import { checkNonNegative, checkWhole, refuseUnknown } from "../util/options.ts";
 import { Random } from "../util/random.ts";
 import { Dataset } from "./dataset.ts";
 
@@ -46,8 +46,7 @@ export function toyRegression(options: ToyRegressionOptions = {}): ToyRegression
   for (const [name, value] of Object.entries({ samples, testSamples, inputs, outputs })) checkWhole(name, value, 1);
   if (!Array.isArray(hidden)) throw new OptionError(`hidden must be a list of widths; found ${String(hidden)}`);
   for (const width of hidden) checkWhole("a width in hidden", width, 1);
-  if (!(noise >= 0 && Number.isFinite(noise)))
-    throw new OptionError(`noise must be a number of at least 0; found ${noise}`);
+  checkNonNegative("noise", noise);
   checkWhole("seed", seed);
   const [forTeacher, forInputs, forNoise] = [0, 1, 2].map((i) => new Random(new Random(seed).uint32() + i));
   const layers = [...hidden, outputs].map((out, i) => layer(i === 0 ? inputs : hidden[i - 1]!, out, forTeacher!));

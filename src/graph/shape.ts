@@ -1,3 +1,5 @@
+import { sizeOf } from "../util/ndarray.ts";
+
 /** A length that grows with the batch size B, known only when the graph runs: `factor · B^power`. */
 export interface BatchDim {
   readonly factor: number;
@@ -49,7 +51,7 @@ export function concrete(shape: Shape, batchSize: number): number[] {
 
 /** The number of entries at a batch size of ordinary magnitude. */
 export function typicalCount(shape: Shape): number {
-  return concrete(shape, 100).reduce((count, length) => count * length, 1);
+  return sizeOf(concrete(shape, 100));
 }
 
 export function formatDim(dim: Dim): string {

@@ -18,7 +18,7 @@ export function parseWidths(text: string): number[] {
 
 /**
  * Widths as a list, checked.
- * @param form what there must be, and how many of them at least.
+ * @param least how many there must be.
  * @throws OptionError
  */
 export function readWidths(where: string, widths: Widths, least: number): number[] {

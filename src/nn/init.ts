@@ -228,5 +228,8 @@ function normalOfStd(shape: readonly number[], std: number, { random = generator
 }
 
 function fill(shape: readonly number[], next: () => number): NDArray<Float32Array> {
-  return { shape, data: Float32Array.from({ length: sizeOf(shape) }, next) };
+  // Not Float32Array.from, which asks an object for each entry: large models would take seconds.
+  const data = new Float32Array(sizeOf(shape));
+  for (let i = 0; i < data.length; i++) data[i] = next();
+  return { shape, data };
 }

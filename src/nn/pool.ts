@@ -1,7 +1,7 @@
 import { formatShape, isBatch } from "../graph/index.ts";
 import * as ops from "../ops/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
-import { ndarray } from "../util/ndarray.ts";
+import { ndarray, sizeOf } from "../util/ndarray.ts";
 import { refuseUnknown } from "../util/options.ts";
 import { type Size, sizes } from "./conv.ts";
 import { cat, constant, currentTrace, nodeOf, Tensor } from "./tensor.ts";
@@ -70,7 +70,7 @@ function means(what: string, axes: number, x: Tensor, kernelSize: Size, options:
   const tiles = kernel.every((length, i) => length === stride[i] && padding[i] === 0 && image[i + 1]! % length === 0);
   if (tiles) return tileMeans(x, image, kernel);
   const total = windowSums(x, image, { kernel, stride, padding });
-  if (options.countIncludePad ?? true) return total.div(kernel.reduce((n, d) => n * d, 1));
+  if (options.countIncludePad ?? true) return total.div(sizeOf(kernel));
   const ones = ops.broadcast(currentTrace().builder, nodeOf(1), [1, ...image]);
   return total.div(windowSums(new Tensor(ones), image, { kernel, stride, padding }));
 }

@@ -1,5 +1,6 @@
 import { isBatch, type Node } from "../graph/index.ts";
 import type { ConvAttrs, ConvInputAttrs, ConvWeightAttrs, PoolAttrs, Window } from "../ops/index.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import type { Lower, Lowering } from "./lowering.ts";
 import type { Attribute } from "./model-proto.ts";
 
@@ -60,7 +61,7 @@ export const maxPool: Lower<PoolAttrs> = (to, { attrs, shape }, [x]) => {
 export const maxPoolIndex: Lower<PoolAttrs> = (to, { attrs, inputs }, [x]) => {
   const shown = to.emit("Where", [to.emit("IsNaN", [x!]), to.number(Number.POSITIVE_INFINITY), x!]);
   const [, index] = to.emitAll("MaxPool", [shown], 2, poolAttributes(attrs));
-  const entries = spatial(inputs[0]!).reduce((n, d) => n * d, 1);
+  const entries = sizeOf(spatial(inputs[0]!));
   return to.emit("Mod", [index!, to.constant([entries], [], "int")]);
 };
 
@@ -90,7 +91,7 @@ function productConv(to: Lowering, { attrs, inputs, shape }: Node<ConvAttrs>, x:
 /** Weights [O, C / groups, …kernel] as [groups, O / groups, C / groups · kernel]. */
 function groupedRows(to: Lowering, { shape }: Node, w: string, groups: number): string {
   const [outputs, ...row] = shape as number[];
-  return to.emit("Reshape", [w, to.ints([groups, outputs! / groups, row.reduce((n, d) => n * d, 1)])]);
+  return to.emit("Reshape", [w, to.ints([groups, outputs! / groups, sizeOf(row)])]);
 }
 
 /** The entries under the windows, [N, groups, C / groups · kernel, places]. */
@@ -103,7 +104,7 @@ function windows(
   places: readonly number[],
 ): string {
   const channels = image.shape[1] as number;
-  const count = places.reduce((n, d) => n * d, 1);
+  const count = sizeOf(places);
   const taps = windowSlices(to, x, attrs, kernel, places).map((tap) =>
     to.emit("Reshape", [tap, to.ints([0, channels, 1, count])]),
   );
@@ -144,7 +145,7 @@ function productWeight(to: Lowering, { attrs, inputs, shape }: Node<ConvWeightAt
   const places = spatial(results!);
   const columns = windows(to, images!, x, attrs, attrs.kernel, places);
   const outputs = (results!.shape[1] as number) / attrs.groups;
-  const rows = to.emit("Reshape", [z, to.ints([0, attrs.groups, outputs, places.reduce((n, d) => n * d, 1)])]);
+  const rows = to.emit("Reshape", [z, to.ints([0, attrs.groups, outputs, sizeOf(places)])]);
   const products = to.emit("MatMul", [rows, to.emit("Transpose", [columns], { perm: [0, 1, 3, 2] })]);
   const sum = to.emit("ReduceSum", [products, to.ints([0])], { keepdims: 0 });
   return to.emit("Reshape", [sum, to.ints(shape as number[])]);
@@ -188,6 +189,6 @@ function turnedRows(to: Lowering, { shape }: Node, w: string, groups: number): s
   const all = (value: number): string => to.ints(axes.map(() => value));
   const turned = to.emit("Slice", [byGroup, all(-1), all(Number.MIN_SAFE_INTEGER), to.ints(axes), all(-1)]);
   const exchanged = to.emit("Transpose", [turned], { perm: [0, 2, 1, ...axes] });
-  const row = (outputs! / groups) * kernel.reduce((n, d) => n * d, 1);
+  const row = (outputs! / groups) * sizeOf(kernel);
   return to.emit("Reshape", [exchanged, to.ints([groups, perGroup!, row])]);
 }

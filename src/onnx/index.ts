@@ -1,5 +1,5 @@
 import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from "../graph/index.ts";
-import { commonShape, type Primitive } from "../ops/index.ts";
+import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
 import { findGemms, type Gemm } from "./gemm.ts";
 import { type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
 import { encodeModel, type OnnxValue } from "./model-proto.ts";
@@ -83,7 +83,7 @@ function lowerGemm(to: Lowering, { left, right, added, transA, transB }: Gemm, l
 /** The inputs to read, past repetitions that the operator makes itself. */
 function operands(node: Node): readonly Node[] {
   if (!BROADCASTING.has(node.op.name)) return node.inputs;
-  const sources = node.inputs.map((input) => (input.op.name === "broadcast" ? input.inputs[0]! : input));
+  const sources = node.inputs.map(unrepeated);
   const shapes: Shape[] = sources.map((source) => source.shape);
   if (sameShape(commonShape(node.op.name, ...shapes), node.shape)) return sources;
   return sources.with(0, node.inputs[0]!);

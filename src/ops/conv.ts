@@ -10,6 +10,7 @@ import {
   type Value,
 } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import { permute, reshape } from "./move.ts";
 import { checkDtype, fixedDim, mismatch } from "./strides.ts";
 import { placesOf, tapsOf, type Window } from "./window.ts";
@@ -54,7 +55,7 @@ export const convOp: BilinearOp<ConvAttrs> = {
     return { shape: [shape[0]!, outputs!, ...placesOf("conv", attrs, shape.slice(2), kernel)], dtype: "float" };
   },
   value([x, w], attrs, shape) {
-    const z = { shape, data: new Float64Array(shape.reduce((n, d) => n * d, 1)) };
+    const z = { shape, data: new Float64Array(sizeOf(shape)) };
     eachRun(attrs, z, w!, x!, (zs, weight, xs, places, entries) => {
       const factor = w!.data[weight]!;
       for (let i = 0; i < places.length; i++) z.data[zs + places[i]!]! += factor * x!.data[xs + entries[i]!]!;
@@ -83,7 +84,7 @@ export const convInputOp: BilinearOp<ConvInputAttrs> = {
     return { shape: [z!.shape[0]!, perGroup! * attrs.groups, ...attrs.size], dtype: "float" };
   },
   value([z, w], attrs, shape) {
-    const x = { shape, data: new Float64Array(shape.reduce((n, d) => n * d, 1)) };
+    const x = { shape, data: new Float64Array(sizeOf(shape)) };
     eachRun(attrs, z!, w!, x, (zs, weight, xs, places, entries) => {
       const factor = w!.data[weight]!;
       for (let i = 0; i < places.length; i++) x.data[xs + entries[i]!]! += factor * z!.data[zs + places[i]!]!;
@@ -115,7 +116,7 @@ export const convWeightOp: BilinearOp<ConvWeightAttrs> = {
     return { shape: [outputs!, perGroup, ...attrs.kernel], dtype: "float" };
   },
   value([x, z], attrs, shape) {
-    const w = { shape, data: new Float64Array(shape.reduce((n, d) => n * d, 1)) };
+    const w = { shape, data: new Float64Array(sizeOf(shape)) };
     eachRun(attrs, z!, w, x!, (zs, weight, xs, places, entries) => {
       let sum = 0;
       for (let i = 0; i < places.length; i++) sum += z!.data[zs + places[i]!]! * x!.data[xs + entries[i]!]!;
@@ -191,7 +192,7 @@ function eachRun(
   const [samples, channels, ...size] = x.shape as [number, number, ...number[]];
   const places = z.shape.slice(2);
   const taps = tapsOf(attrs, size, kernel, places);
-  const [zLength, xLength] = [places, size].map((lengths) => lengths.reduce((n, d) => n * d, 1)) as [number, number];
+  const [zLength, xLength] = [places, size].map(sizeOf) as [number, number];
   for (let n = 0; n < samples; n++)
     for (let o = 0; o < outputs; o++) {
       const group = Math.floor((o * attrs.groups) / outputs);

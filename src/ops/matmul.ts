@@ -1,4 +1,5 @@
 import { type BilinearOp, type Builder, isBatch, type Lead, type Node, sameDim } from "../graph/index.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import { flatten, reshape, transposeLast } from "./move.ts";
 import { commonShape, sumTo } from "./reduce.ts";
 import { checkDtype, mismatch, offsets, stridesOf } from "./strides.ts";
@@ -20,7 +21,7 @@ export const matmulOp: BilinearOp<object> = {
   },
   value([x, y], _attrs, shape) {
     const [rows, columns, depth] = [shape.at(-2)!, shape.at(-1)!, x!.shape.at(-1)!];
-    const out = new Float64Array(shape.reduce((n, d) => n * d, 1));
+    const out = new Float64Array(sizeOf(shape));
     const startsX = matrixStarts(x!.shape, shape);
     const startsY = matrixStarts(y!.shape, shape);
     startsX.forEach((startX, i) => {

@@ -11,6 +11,7 @@ import {
   sameShape,
 } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import { fixedDim, mismatch, normalizeAxis, offsets, stridesOf } from "./strides.ts";
 
 /** The number of entries ahead of the batch axis: a sample's block stays whole while this number does not change. */
@@ -174,7 +175,7 @@ export const concatOp: LinearOp<{ axis: number }> = {
     return { shape: first!.shape.with(axis, length), dtype: first!.dtype };
   },
   value(inputs, { axis }, shape) {
-    const out = new Float64Array(shape.reduce((n, d) => n * d, 1));
+    const out = new Float64Array(sizeOf(shape));
     const strides = stridesOf(shape);
     let start = 0;
     for (const x of inputs) {
@@ -226,7 +227,7 @@ export const padOp: LinearOp<PadAttrs> = {
     return { shape: x!.shape.with(axis, fixedDim(x!.shape[axis]!, "pad") + before + after), dtype: x!.dtype };
   },
   value([x], { axis, before }, shape) {
-    const out = new Float64Array(shape.reduce((n, d) => n * d, 1));
+    const out = new Float64Array(sizeOf(shape));
     const strides = stridesOf(shape);
     offsets(x!.shape, strides, before * strides[axis]!).forEach((at, i) => {
       out[at] = x!.data[i]!;

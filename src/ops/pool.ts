@@ -1,4 +1,5 @@
 import type { Builder, ChoiceOp, ConstantOp, Node, Shape, Value } from "../graph/index.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import { flatten, reshape } from "./move.ts";
 import { gather } from "./select.ts";
 import { checkDtype, mismatch } from "./strides.ts";
@@ -22,7 +23,7 @@ function pooledShape(what: string, { shape }: Node, attrs: PoolAttrs): Shape {
 function chosen(x: Value, attrs: PoolAttrs, shape: readonly number[]): Int32Array {
   const [size, places] = [x.shape.slice(2), shape.slice(2)];
   const taps = tapsOf(attrs, size, attrs.kernel, places);
-  const [entries, windows] = [size, places].map((lengths) => lengths.reduce((n, d) => n * d, 1)) as [number, number];
+  const [entries, windows] = [size, places].map(sizeOf) as [number, number];
   const best = new Int32Array((x.data.length / entries) * windows).fill(-1);
   for (let row = 0; row * windows < best.length; row++)
     for (const tap of taps)
@@ -57,8 +58,8 @@ export const maxPoolOp: ChoiceOp<PoolAttrs> = {
   },
   value([x], attrs, shape) {
     const best = chosen(x!, attrs, shape);
-    const entries = x!.shape.slice(2).reduce((n, d) => n * d, 1);
-    const windows = shape.slice(2).reduce((n, d) => n * d, 1);
+    const entries = sizeOf(x!.shape.slice(2));
+    const windows = sizeOf(shape.slice(2));
     return Float64Array.from(best, (entry, i) => x!.data[Math.floor(i / windows) * entries + entry]!);
   },
   freeze(b, { inputs: [x], attrs, shape }) {

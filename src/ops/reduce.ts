@@ -1,5 +1,6 @@
 import { type Builder, isBatch, type LinearOp, type Node, type Shape, sameDim, sameShape } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import { reshape } from "./move.ts";
 import { checkDtype, mismatch, NUMBERS, normalizeAxis, offsets, stridesOf } from "./strides.ts";
 
@@ -12,7 +13,7 @@ export const sumOp: LinearOp<{ axes: readonly number[] }> = {
     return { shape: x!.shape.filter((_, i) => !axes.includes(i)), dtype: x!.dtype };
   },
   value([x], { axes }, shape) {
-    const out = new Float64Array(shape.reduce((n, d) => n * d, 1));
+    const out = new Float64Array(sizeOf(shape));
     const kept = stridesOf(shape);
     const strides = x!.shape.map((_, i) => (axes.includes(i) ? 0 : kept.shift()!));
     offsets(x!.shape, strides).forEach((at, i) => {

@@ -1,5 +1,6 @@
 import { type Builder, isBatch, type LinearOp, type Node, sameShape } from "../graph/index.ts";
 import { DataError } from "../util/errors.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import { type AxisAttrs, alongAxis, type ScatterAttrs } from "./select.ts";
 import { checkDtype, fixedDim, mismatch, NUMBERS, normalizeAxis, offsets, stridesOf } from "./strides.ts";
 
@@ -55,7 +56,7 @@ export const indexAddOp: LinearOp<ScatterAttrs> = {
     return { shape: x!.shape.toSpliced(axis, rank, length), dtype: x!.dtype };
   },
   value([x, index], { axis }, shape) {
-    const out = new Float64Array(shape.reduce((n, d) => n * d, 1));
+    const out = new Float64Array(sizeOf(shape));
     rowOffsets("indexAdd", shape, index!, axis).forEach((at, i) => {
       out[at]! += x!.data[i]!;
     });

@@ -10,6 +10,7 @@ import {
   sameDim,
 } from "../graph/index.ts";
 import { DataError } from "../util/errors.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import { broadcast } from "./reduce.ts";
 import { checkDtype, fixedDim, mismatch, NUMBERS, normalizeAxis, offsets, stridesOf } from "./strides.ts";
 
@@ -86,7 +87,7 @@ export const scatterAddOp: LinearOp<ScatterAttrs> = {
     return { shape: x!.shape.with(axis, length), dtype: x!.dtype };
   },
   value([x, index], { axis }, shape) {
-    const out = new Float64Array(shape.reduce((n, d) => n * d, 1));
+    const out = new Float64Array(sizeOf(shape));
     indexOffsets(shape, index!, axis).forEach((at, i) => {
       out[at]! += x!.data[i]!;
     });

@@ -90,13 +90,18 @@ export interface NewtonSummaryOptions extends CommonOptions {
   readonly microbatch?: number;
 }
 
-const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
+/** The names of the options that all optimisers have. */
+export const COMMON: readonly (keyof CommonOptions)[] = [
   "engine",
   "clipGradNorm",
   "onNonFinite",
   "seed",
   "onStep",
   "log",
+];
+
+const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
+  ...COMMON,
   "partition",
   "hgLoader",
   "updater",

@@ -3,7 +3,7 @@ import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import type { NamedGroup, ParameterGroup } from "../summary/index.ts";
 import { DisposedError, NonFiniteError } from "../util/errors.ts";
 import { refuseUnknown } from "../util/options.ts";
-import { type CommonOptions, checkCommon, checkPositive, checkUpdater } from "./newton-options.ts";
+import { COMMON, type CommonOptions, checkCommon, checkPositive, checkUpdater } from "./newton-options.ts";
 import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
 import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
 import { Stepper, type StepperState } from "./stepper.ts";
@@ -49,16 +49,7 @@ export class Optimizer implements TrainingOptimizer {
     loss: Loss | FullLoss,
     options: OptimizerOptions,
   ): Promise<Optimizer> {
-    refuseUnknown("Optimizer", options, [
-      "updater",
-      "lr",
-      "engine",
-      "clipGradNorm",
-      "onNonFinite",
-      "seed",
-      "onStep",
-      "log",
-    ]);
+    refuseUnknown("Optimizer", options, ["updater", "lr", ...COMMON]);
     checkUpdater(options.updater);
     checkPositive("lr", options.lr);
     checkCommon(options);

@@ -1,5 +1,6 @@
 import { concrete, type Graph, type Node } from "../graph/index.ts";
 import type { Primitive } from "../ops/index.ts";
+import { sizeOf } from "../util/ndarray.ts";
 
 /** Primitives that make no array of their own: engines read their input in another shape. */
 const VIEWS: ReadonlySet<string> = new Set<Primitive>(["reshape", "broadcast", "stopGradient", "constant"]);
@@ -16,13 +17,12 @@ export function peakSize(graph: Graph, samples: number): number {
   }
   const lastUse = new Map<Node, Node>();
   for (const node of graph.nodes) for (const each of [node, ...node.inputs]) lastUse.set(storage.get(each)!, node);
-  const sizeOf = (node: Node): number =>
-    VIEWS.has(node.op.name) ? 0 : concrete(node.shape, samples).reduce((size, length) => size * length, 1);
+  const entries = (node: Node): number => (VIEWS.has(node.op.name) ? 0 : sizeOf(concrete(node.shape, samples)));
   const ending = new Map<Node, number>();
-  for (const [node, last] of lastUse) ending.set(last, (ending.get(last) ?? 0) + sizeOf(node));
+  for (const [node, last] of lastUse) ending.set(last, (ending.get(last) ?? 0) + entries(node));
   let [held, most] = [0, 0];
   for (const node of graph.nodes) {
-    if (storage.get(node) === node) held += sizeOf(node);
+    if (storage.get(node) === node) held += entries(node);
     most = Math.max(most, held);
     held -= ending.get(node) ?? 0;
   }

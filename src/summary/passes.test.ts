@@ -1,18 +1,13 @@
 import { expect, test } from "vitest";
+import { wave } from "../../test/support/arrays.ts";
 import { inTurn, ReferenceEngine, variableTensors } from "../engine/index.ts";
 import { Lambda, Linear, losses, objective, Sequential } from "../nn/index.ts";
-import { ndarray, sizeOf } from "../util/ndarray.ts";
 import { Random } from "../util/random.ts";
 import { nameGroups } from "./groups.ts";
 import { canonical } from "./partition.ts";
 import { compileRest, directionInput, runSummary, summarySource } from "./summary.ts";
 
 const engine = new ReferenceEngine();
-const wave = (...shape: number[]) =>
-  ndarray(
-    Float64Array.from({ length: sizeOf(shape) }, (_, i) => Math.sin(i + 1)),
-    shape,
-  );
 
 /** A model that couples the samples of a batch. */
 const model = new Sequential(

@@ -17,10 +17,16 @@ const THIRD: ReadonlySet<TermKind> = new Set(["loss", "order3"]);
 /** In how many blocks the groups may be cut, fewer being cheaper. */
 const BLOCKS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
 
-/** A summary in one pass. */
-export function onePass(b: Builder, loss: Node, seeds: readonly Seed[]): Pass {
-  const { packed, terms } = summarize(b, loss, seeds);
-  return { name: "", graph: graphOf({ packed }), terms };
+/** The terms of some kinds in one pass, all by default. */
+export function onePass(
+  b: Builder,
+  loss: Node,
+  seeds: readonly Seed[],
+  name: string = "",
+  kinds?: ReadonlySet<TermKind>,
+): Pass {
+  const { packed, terms } = summarize(b, loss, seeds, kinds);
+  return { name, graph: graphOf({ packed }), terms };
 }
 
 /**
@@ -37,20 +43,26 @@ export function severalPasses(
   limit: number,
 ): readonly Pass[] {
   const groups = [...new Set(seeds.map(({ group }) => group))];
-  const pass = (name: string, chosen: readonly GroupIndex[], kinds: ReadonlySet<TermKind>): Pass => {
-    const own = seeds.filter(({ group }) => chosen.includes(group));
-    const { packed, terms } = summarize(b, loss, own, kinds);
-    return { name, graph: graphOf({ packed }), terms };
-  };
+  const pass = (name: string, chosen: readonly GroupIndex[], kinds: ReadonlySet<TermKind>): Pass =>
+    onePass(
+      b,
+      loss,
+      seeds.filter(({ group }) => chosen.includes(group)),
+      name,
+      kinds,
+    );
   const fits = ({ graph }: Pass): boolean => peakSize(graph, samples) <= limit;
   const first = (blocks: readonly GroupIndex[][]): Pass[] =>
     pairsOf(blocks).map((chosen, i) => pass(`H ${i} of ${blocks.length} blocks`, chosen, FIRST));
   const third = (blocks: readonly GroupIndex[][]): Pass[] =>
     blocks.map((chosen, i) => pass(`order3 ${i} of ${blocks.length} blocks`, chosen, THIRD));
   return [first, third].flatMap((passes) => {
-    const cuts = BLOCKS.filter((count) => count <= groups.length);
-    const fitting = cuts.find((count) => passes(blocksOf(groups, count)).every(fits)) ?? cuts.at(-1)!;
-    return passes(blocksOf(groups, fitting));
+    let cut: readonly Pass[] = [];
+    for (const count of BLOCKS.filter((each) => each <= groups.length)) {
+      cut = passes(blocksOf(groups, count));
+      if (cut.every(fits)) break;
+    }
+    return cut;
   });
 }
 

@@ -211,36 +211,37 @@ class Sums {
   /** Adds one part's terms, as they are packed. */
   add(terms: readonly Term[], packed: Float64Array | Float32Array): void {
     let at = 0;
-    for (const { kind, rows, columns } of terms) {
-      const sum = this.#sums[kind];
-      if (kind === "loss") sum[0]! += packed[at++]!;
-      else if (kind === "H" || kind === "cross")
-        for (const row of rows)
-          for (const column of columns) {
-            sum[row * this.#size + column]! += packed[at]!;
-            if (kind === "cross") sum[column * this.#size + row]! += packed[at]!;
-            at++;
-          }
-      else for (const row of rows) sum[row]! += packed[at++]!;
+    for (const term of terms) {
+      const sum = this.#sums[term.kind];
+      for (const place of this.#placesOf(term)) {
+        sum[place]! += packed[at]!;
+        if (term.kind === "cross") sum[this.#mirrored(place)]! += packed[at]!;
+        at++;
+      }
     }
   }
 
   /** Takes over what the terms of a pass add to; passes may give the same sums twice. */
   take(pass: Sums, terms: readonly Term[]): void {
-    for (const { kind, rows, columns } of terms) {
-      const [to, from] = [this.#sums[kind], pass.#sums[kind]];
-      const copy = (at: number): void => {
-        to[at] = from[at]!;
-      };
-      if (kind === "loss") copy(0);
-      else if (kind === "H" || kind === "cross")
-        for (const row of rows)
-          for (const column of columns) {
-            copy(row * this.#size + column);
-            copy(column * this.#size + row);
-          }
-      else rows.forEach(copy);
+    for (const term of terms) {
+      const [to, from] = [this.#sums[term.kind], pass.#sums[term.kind]];
+      for (const place of this.#placesOf(term)) {
+        to[place] = from[place]!;
+        if (term.kind === "cross") to[this.#mirrored(place)] = from[this.#mirrored(place)]!;
+      }
     }
+  }
+
+  /** Where a term's numbers belong, in the order in which it holds them. */
+  #placesOf({ kind, rows, columns }: Term): readonly number[] {
+    if (kind === "loss") return [0];
+    if (kind !== "H" && kind !== "cross") return rows;
+    return rows.flatMap((row) => columns.map((column) => row * this.#size + column));
+  }
+
+  /** The place of H̄_ts, from that of H̄_st. */
+  #mirrored(place: number): number {
+    return (place % this.#size) * this.#size + Math.floor(place / this.#size);
   }
 
   summary(groups: readonly NamedGroup[], epsilon: number): Summary {

@@ -4,11 +4,7 @@ import type { Image, ImageShape } from "../image.ts";
 
 /** The shape of the JPEG or PNG image in a file, as {@link decoded} gives it. @throws DataError naming the file. */
 export async function imageShape(path: string): Promise<ImageShape> {
-  return await reading(path, async (image) => {
-    const { format, width, height } = await image.metadata();
-    if (format !== "jpeg" && format !== "png") throw new Error(`a ${format} image`);
-    return [3, height, width];
-  });
+  return await reading(path, shapeOf);
 }
 
 /**
@@ -16,9 +12,17 @@ export async function imageShape(path: string): Promise<ImageShape> {
  * @throws DataError naming the file.
  */
 export async function decoded(path: string): Promise<Image> {
-  const shape = await imageShape(path);
-  const pixels = await reading(path, (image) => image.toColourspace("srgb").removeAlpha().raw().toBuffer());
-  return { shape, data: planes(pixels, shape) };
+  return await reading(path, async (image) => {
+    const shape = await shapeOf(image);
+    const pixels = await image.toColourspace("srgb").removeAlpha().raw().toBuffer();
+    return { shape, data: planes(pixels, shape) };
+  });
+}
+
+async function shapeOf(image: Sharp): Promise<ImageShape> {
+  const { format, width, height } = await image.metadata();
+  if (format !== "jpeg" && format !== "png") throw new Error(`a ${format} image`);
+  return [3, height, width];
 }
 
 async function reading<T>(path: string, read: (image: Sharp) => Promise<T>): Promise<T> {

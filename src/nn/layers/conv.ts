@@ -1,4 +1,5 @@
 import { OptionError } from "../../util/errors.ts";
+import { sizeOf } from "../../util/ndarray.ts";
 import { checkWhole } from "../../util/options.ts";
 import {
   type ConvOptions,
@@ -40,7 +41,7 @@ abstract class Convolution extends Module {
         throw new OptionError(`${channels} channels cannot be divided into ${groups} groups`);
     }
     const shape = [outer, inner / groups, ...kernel];
-    const b = 1 / Math.sqrt(shape.slice(1).reduce((n, d) => n * d, 1));
+    const b = 1 / Math.sqrt(sizeOf(shape.slice(1)));
     this.weight = new Parameter(uniform(shape, { a: -b, b }));
     if (bias) this.bias = new Parameter(uniform([outChannels], { a: -b, b }));
   }
