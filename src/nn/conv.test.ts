@@ -114,9 +114,29 @@ describe("what does not fit is refused by name", () => {
   });
 
   test("groups that do not divide the channels", () => {
-    expect(() => new nn.Conv2d(3, 4, 3, { groups: 2 })).toThrow(/3 channels cannot be divided into 2 groups/);
+    expect(() => new nn.Conv2d(3, 4, 3, { groups: 2 })).toThrow(/Conv2d: 3 channels cannot be divided into 2 groups/);
     expect(() => new nn.ConvTranspose2d(4, 3, 3, { groups: 2 })).toThrow(OptionError);
-    expect(() => new nn.Conv2d(3, 4, 0)).toThrow(/kernelSize must be a whole number, 1 or more/);
+    expect(() => new nn.Conv2d(3, 4, 0)).toThrow(/Conv2d: kernelSize must be a whole number, 1 or more/);
+  });
+
+  test("options that a layer does not have", () => {
+    expect(() => new nn.Conv2d(1, 1, 3, { strides: 2 } as never)).toThrow(
+      /Conv2d: unknown option "strides"; .*, bias$/,
+    );
+    expect(() => new nn.Conv1d(1, 1, 3, { outputPadding: 1 } as never)).toThrow(OptionError);
+    expect(() => new nn.ConvTranspose1d(1, 1, 3, { outputPadding: 1, stride: 2, bias: false })).not.toThrow();
+    expect(() => new nn.Linear(1, 1, { biases: false } as never)).toThrow(/Linear: unknown option "biases"/);
+  });
+
+  test("a size that is left out", async () => {
+    await expect(apply((t) => new nn.MaxPool2d(undefined as never).forward(t), x)).rejects.toThrow(
+      /kernelSize must be a whole number, 1 or more; found undefined/,
+    );
+  });
+
+  test("a function among modules", () => {
+    const layers = [new nn.Flatten(), (t: nn.Tensor) => t.relu()] as unknown as nn.Module[];
+    expect(() => new nn.Sequential(...layers)).toThrow(/Sequential: layer 1 must be a module; found function/);
   });
 });
 

@@ -29,7 +29,7 @@ export interface ConvTransposeOptions extends Omit<ConvOptions, "padding"> {
 
 /** One whole number for each of the axes. @throws OptionError */
 export function sizes(what: string, value: Size, axes: number, least: number): number[] {
-  const all = typeof value === "number" ? new Array<number>(axes).fill(value) : [...value];
+  const all = Array.isArray(value) ? [...value] : new Array<number>(axes).fill(value as number);
   if (all.length !== axes) throw new OptionError(`${what}: expected one whole number or ${axes}, found [${all}]`);
   for (const each of all) checkWhole(what, each, least);
   return all;

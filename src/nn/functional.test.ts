@@ -141,6 +141,13 @@ describe("along axes", () => {
     expect((await runOn((t) => t.amax([1]), odd)).data).toEqual([Number.NaN, 2, Number.POSITIVE_INFINITY]);
   });
 
+  test("logsumexp of infinities is infinite", async () => {
+    const [least, most] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+    const odd = real([least, least, least, 0, most, least, Number.NaN, most], [4, 2]);
+    const { data } = await runOn((t) => nn.logsumexp(t, 1), odd);
+    expect(data).toEqual([least, 0, most, Number.NaN]);
+  });
+
   test("have the right derivatives, over the batch too", async () => {
     const inputs = [floats([BATCH, 4], apart)];
     for (const f of [(t) => t.amax(), (t) => t.amin([1]), (t) => t.min(1), (t) => t.cumsum(0)] as Unary[])
@@ -154,6 +161,20 @@ describe("along axes", () => {
   ])("refused: %s", async (_, f, message) => {
     await expect(runOn(f, x)).rejects.toThrow(message);
     await expect(runOn(f, x)).rejects.toThrow(ShapeError);
+  });
+});
+
+describe.each(engines)("a computed index out of range, on $label", ({ make }) => {
+  const engine = make();
+  afterAll(() => engine.dispose());
+
+  test.each([-1, 3])("makes the run fail: %i", async (shift) => {
+    const table = { shape: [3, 1], data: Float64Array.of(0, 1, 2) };
+    const x = whole([0], [1, 1]);
+    const rows = nn.fromFunction({ table }, (p, t) => nn.embedding(t!.add(shift), p.table));
+    await expect(rows.predict(x, { engine })).rejects.toThrow(/out of/i);
+    const entries = nn.fromFunction({ table }, (p, t) => p.table.gather(0, t!.add(shift)));
+    await expect(entries.predict(x, { engine })).rejects.toThrow(/out of/i);
   });
 });
 
@@ -200,6 +221,34 @@ describe("embedding", () => {
     const moved = nn.fromFunction({ table }, (p, x) => nn.embedding(x!.t().reshape(-1, 1), p.table));
     const batch = { x: whole([0, 4], [1, 2]), y: real([0]) };
     await expect(valueAndGrad(moved, (z) => z.sum(), batch, { engine })).rejects.toThrow(/index 4 of sample 0/);
+  });
+
+  test("one that is fixed is checked while the model is traced", async () => {
+    const fixed = nn.fromFunction({ table }, (p) => nn.embedding(nn.constant(whole([0, -1])), p.table));
+    await expect(valueAndGrad(fixed, (z) => z.sum(), undefined, { engine })).rejects.toThrow(
+      "index -1 is out of range, expected 0 to 3",
+    );
+  });
+
+  test("a padding index has a row without derivative", async () => {
+    const x = whole([3, 0, 3, 1], [2, 2]);
+    const run = async (paddingIdx: number) => {
+      const padded = nn.fromFunction({ table }, (p, t) => nn.embedding(t!, p.table, paddingIdx).square());
+      const { loss, gradient } = await valueAndGrad(padded, (z) => z.sum(), { x, y: real([0, 0]) }, { engine });
+      return [loss, ...gradient.table!.data];
+    };
+    expect(await run(3)).toEqual([36 + 49 + 1 + 36 + 49 + 4 + 9, 0, 2, 4, 6, 0, 0, 0, 0]);
+    expect(await run(-1)).toEqual(await run(3));
+  });
+
+  test("a layer's padding row starts as zeros", async () => {
+    const { weight } = await new nn.Embedding(3, 2, { paddingIdx: -2 }).stateDict();
+    expect([...weight!.data].map((value) => value === 0)).toEqual([false, false, true, true, false, false]);
+    expect(() => new nn.Embedding(3, 2, { paddingIdx: 3 })).toThrow(
+      "Embedding: paddingIdx must be below 3, the number of rows; found 3",
+    );
+    expect(() => new nn.Embedding(3, 2, { paddingIdx: -4 })).toThrow(OptionError);
+    expect(() => new nn.Embedding(3, 2, { padding: 0 } as never)).toThrow(/unknown option "padding"/);
   });
 
   test("refuses real indices and tables that are none", async () => {

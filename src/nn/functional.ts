@@ -1,6 +1,7 @@
 import { formatShape } from "../graph/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
-import { randomMask, requireRange, type Tensor, where } from "./tensor.ts";
+import { checkWhole } from "../util/options.ts";
+import { randomMask, type Tensor, where } from "./tensor.ts";
 
 /** x Wᵀ + b, with W of shape [out, in]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
@@ -10,16 +11,26 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
 
 /**
  * The rows of a table that whole numbers name: an index of any shape [i…] and a weight [rows, width] give [i…, width].
- * @throws ShapeError; DataError where the model is run on a batch with an index outside [0, rows).
+ * @param paddingIdx a row that look-ups give no derivative; a negative one is counted from the end; none by default.
+ * @throws ShapeError, OptionError; DataError where the model is run on a batch with an index outside [0, rows).
  */
-export function embedding(index: Tensor, weight: Tensor): Tensor {
+export function embedding(index: Tensor, weight: Tensor, paddingIdx?: number): Tensor {
   const [rows, width] = weight.shape;
   if (index.node.dtype !== "int" || typeof rows !== "number" || width === undefined || weight.shape.length !== 2)
     throw new ShapeError(
       `embedding: expected whole-number indices and a weight [rows, width], found ${index.node.dtype}${formatShape(index.shape)} and ${formatShape(weight.shape)}`,
     );
-  requireRange("index", index, rows);
-  return weight.indexSelect(0, index);
+  const found = weight.indexSelect(0, index);
+  if (paddingIdx === undefined) return found;
+  const padding = index.eq(rowOf("embedding: paddingIdx", paddingIdx, rows)).unsqueeze(-1);
+  return where(padding, found.detach(), found);
+}
+
+/** A row by its number, which may be counted from the end. @throws OptionError */
+export function rowOf(what: string, row: number, rows: number): number {
+  checkWhole(what, row, -rows);
+  if (row >= rows) throw new OptionError(`${what} must be below ${rows}, the number of rows; found ${row}`);
+  return row < 0 ? row + rows : row;
 }
 
 /**
@@ -31,7 +42,7 @@ export function gelu(x: Tensor, approximate: "none" | "tanh" = "none"): Tensor {
   if (approximate !== "none" && approximate !== "tanh")
     throw new OptionError(`gelu: approximate is "none" or "tanh"; found ${JSON.stringify(approximate)}`);
   const odd = approximate === "none" ? x.mul(Math.SQRT1_2).erf() : oddByTanh(x);
-  return x.mul(odd.add(1)).mul(0.5);
+  return x.mul(odd.add(1).mul(0.5));
 }
 
 /** Beyond ±9 the tanh is ±1 to the last place; x is held there, as powers of a larger one might overflow. */
@@ -78,29 +89,30 @@ export function checkProbability(name: string, p: number): void {
   if (!(p >= 0 && p <= 1)) throw new OptionError(`${name} must be from 0 to 1; found ${p}`);
 }
 
-/** log Σ exp along an axis, which stays with length 1. */
+/** log Σ exp along an axis, which stays with length 1; −∞ where all entries are. */
 export function logsumexp(x: Tensor, dim: number): Tensor {
-  const { shifted, top } = shiftedByMax(x, dim);
-  return shifted.exp().sum([dim], true).log().add(top);
+  const top = x.max(dim, true).detach();
+  // ∞ − ∞ would be NaN.
+  const finite = where(top.abs().eq(Number.POSITIVE_INFINITY), 0, top);
+  return x.sub(finite).exp().sum([dim], true).log().add(finite);
 }
 
 /** The logarithms of probabilities along an axis. */
 export function logSoftmax(x: Tensor, dim: number): Tensor {
-  const { shifted } = shiftedByMax(x, dim);
+  const shifted = shiftedByMax(x, dim);
   return shifted.sub(shifted.exp().sum([dim], true).log());
 }
 
 /** Probabilities along an axis. */
 export function softmax(x: Tensor, dim: number): Tensor {
-  const { shifted } = shiftedByMax(x, dim);
+  const shifted = shiftedByMax(x, dim);
   const e = shifted.exp();
   return e.div(e.sum([dim], true));
 }
 
 /** A shift by the maximum keeps exp in range and changes no derivative, so the maximum counts as a constant. */
-function shiftedByMax(x: Tensor, dim: number): { shifted: Tensor; top: Tensor } {
-  const top = x.max(dim, true).detach();
-  return { shifted: x.sub(top), top };
+function shiftedByMax(x: Tensor, dim: number): Tensor {
+  return x.sub(x.max(dim, true).detach());
 }
 
 /** The activations that models take by name. */

@@ -30,7 +30,7 @@ export { type AttentionOptions, MultiHeadAttention, scaledDotProductAttention } 
 export { Lambda, Residual, Sequential } from "./layers/container.ts";
 export { Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d } from "./layers/conv.ts";
 export { Dropout } from "./layers/dropout.ts";
-export { Embedding } from "./layers/embedding.ts";
+export { Embedding, type EmbeddingOptions } from "./layers/embedding.ts";
 export {
   ELU,
   Flatten,

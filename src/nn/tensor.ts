@@ -10,7 +10,7 @@ import {
   type Shape,
 } from "../graph/index.ts";
 import * as ops from "../ops/index.ts";
-import { GraphError, ShapeError } from "../util/errors.ts";
+import { DataError, GraphError, ShapeError } from "../util/errors.ts";
 import { isFloat, type NDArray } from "../util/ndarray.ts";
 
 /** What all traces of one model or loss share. */
@@ -230,7 +230,7 @@ export class Tensor {
     return this.neg().amax(dims, keepdim).neg();
   }
 
-  /** Each entry held within [min, max]; at the bounds the derivative is 1, as in PyTorch. */
+  /** Each entry held within [min, max]; at the bounds the derivative is 1. */
   clamp(min: number = Number.NEGATIVE_INFINITY, max: number = Number.POSITIVE_INFINITY): Tensor {
     const atLeast = min === Number.NEGATIVE_INFINITY ? this : where(this.lt(min), min, this);
     return max === Number.POSITIVE_INFINITY ? atLeast : where(atLeast.gt(max), max, atLeast);
@@ -303,14 +303,20 @@ export class Tensor {
     return unary(ops.erf, this);
   }
 
-  /** The entries that an index (whole numbers, same rank) names along one axis. */
+  /**
+   * The entries that an index (whole numbers, same rank) names along one axis.
+   * @throws DataError where a batch's own index lies outside the axis; any other one there makes the run fail.
+   */
   gather(dim: number, index: TensorLike): Tensor {
-    return binary((b, x, y) => ops.gather(b, x, y, dim), this, index);
+    return binary((b, x, y) => ops.gather(b, x, checkedIndex(b, x, y, dim), dim), this, index);
   }
 
-  /** The rows along one axis that an index of any shape names; its axes take the place of that one. */
+  /**
+   * The rows along one axis that an index of any shape names; its axes take the place of that one.
+   * @throws DataError as `gather` does.
+   */
   indexSelect(dim: number, index: TensorLike): Tensor {
-    return binary((b, x, y) => ops.indexSelect(b, x, y, dim), this, index);
+    return binary((b, x, y) => ops.indexSelect(b, x, checkedIndex(b, x, y, dim), dim), this, index);
   }
 
   /** True where entries are equal. */
@@ -384,22 +390,57 @@ function binary(op: (b: Builder, x: Node, y: Node) => Node, x: Tensor, y: Tensor
 /** Operations that keep all entries of a tensor. */
 const MOVES: ReadonlySet<string> = new Set<ops.Primitive>(["reshape", "permute", "broadcast"]);
 
+/** Where the entries of a tensor come from. */
+function sourceOf({ node }: { readonly node: Node }): Node {
+  let source = node;
+  while (MOVES.has(source.op.name)) source = source.inputs[0]!;
+  return source;
+}
+
 /**
  * Has whole numbers checked before they are used, where they are the batch's own: they must lie in [0, bound), or be `except`.
+ * Those that are fixed are checked now.
+ * @throws DataError
  */
-export function requireRange(what: "label" | "index", tensor: Tensor, bound: number, except?: number): void {
-  let { node } = tensor;
-  while (MOVES.has(node.op.name)) node = node.inputs[0]!;
-  if (node.op.name !== "input") return;
-  const { name } = node.attrs as InputAttrs;
-  currentTrace().checks.push({
+export function requireRange(
+  what: "label" | "index",
+  tensor: { readonly node: Node },
+  bound: number,
+  except?: number,
+): void {
+  const source = sourceOf(tensor);
+  if (source.op.name === "constant") checkFixed(what, source.attrs as ops.ConstantAttrs, bound, except);
+  if (source.op.name !== "input") return;
+  const { name: input } = source.attrs as InputAttrs;
+  const { checks } = currentTrace();
+  const known = checks.filter((check) => check.kind === "range").filter((check) => check.input === input);
+  if (known.some((check) => check.bound <= bound && (check.except ?? except) === except)) return;
+  checks.push({
     kind: "range",
-    input: name,
+    input,
     what,
     bound,
     layer: layerUnderWay(),
     ...(except === undefined ? {} : { except }),
   });
+}
+
+function checkFixed(what: string, { data }: ops.ConstantAttrs, bound: number, except?: number): void {
+  const odd = data.find((value) => value !== except && !(value >= 0 && value < bound));
+  if (odd !== undefined) throw new DataError(`${what} ${odd} is out of range, expected 0 to ${bound - 1}`);
+}
+
+/**
+ * An index along an axis of x. Engines refuse one past its end, but may count negative ones from there; where an index is
+ * computed, so that no check ahead of the run sees it, those are put past the end.
+ */
+function checkedIndex(b: Builder, x: Node, index: Node, dim: number): Node {
+  const length = x.shape.at(dim);
+  if (index.dtype !== "int" || length === undefined || isBatch(length)) return index;
+  requireRange("index", { node: index }, length);
+  if (["input", "constant"].includes(sourceOf({ node: index }).op.name)) return index;
+  const [zero, end] = [ops.scalar(b, 0, "int"), ops.scalar(b, length, "int")];
+  return ops.where(b, ops.greater(b, zero, index), end, index);
 }
 
 /** Has batches refused that have fewer samples than the layer under way needs. */

@@ -106,5 +106,5 @@ export { maxPool, maxPoolIndex, type PoolAttrs } from "./pool.ts";
 export { broadcast, commonShape, cumsum, sum, sumKeep, unrepeated } from "./reduce.ts";
 export { indexAdd, indexSelect } from "./rows.ts";
 export { argmax, gather, max, scatterAdd } from "./select.ts";
-export { BATCH_SIZE, batchSize, constant, input, scalar } from "./source.ts";
+export { BATCH_SIZE, batchSize, type ConstantAttrs, constant, input, scalar } from "./source.ts";
 export { placesOf, type Window } from "./window.ts";

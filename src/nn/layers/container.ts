@@ -1,5 +1,5 @@
 import { formatShape, sameShape } from "../../graph/index.ts";
-import { ShapeError } from "../../util/errors.ts";
+import { OptionError, ShapeError } from "../../util/errors.ts";
 import { Module } from "../module.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -7,8 +7,14 @@ import type { Tensor } from "../tensor.ts";
 export class Sequential extends Module implements Iterable<Module> {
   readonly #layers: readonly Module[];
 
+  /** @throws OptionError where a layer is no module */
   constructor(...layers: Module[]) {
     super();
+    for (const [i, layer] of layers.entries())
+      if (!(layer instanceof Module))
+        throw new OptionError(
+          `Sequential: layer ${i} must be a module; found ${typeof layer} (Lambda makes one of a function)`,
+        );
     this.#layers = layers;
     Object.assign(this, layers);
   }

@@ -1,6 +1,6 @@
 import { OptionError } from "../../util/errors.ts";
 import { sizeOf } from "../../util/ndarray.ts";
-import { checkWhole } from "../../util/options.ts";
+import { checkWhole, refuseUnknown } from "../../util/options.ts";
 import {
   type ConvOptions,
   type ConvTransposeOptions,
@@ -20,6 +20,9 @@ interface BiasOption {
   readonly bias?: boolean;
 }
 
+const CONV = ["stride", "padding", "dilation", "groups", "bias"];
+const CONV_TRANSPOSE = [...CONV, "outputPadding"];
+
 /** Weights [outer, inner / groups, …kernel] and a bias, uniform on ±1/√(inner / groups · kernel) as in PyTorch. */
 abstract class Convolution extends Module {
   readonly weight: Parameter;
@@ -34,11 +37,12 @@ abstract class Convolution extends Module {
     bias: boolean,
   ) {
     super();
-    checkWhole("groups", groups, 1);
+    const { name } = new.target;
+    checkWhole(`${name}: groups`, groups, 1);
     for (const channels of [outer, inner]) {
-      checkWhole("channels", channels, 1);
+      checkWhole(`${name}: channels`, channels, 1);
       if (channels % groups !== 0)
-        throw new OptionError(`${channels} channels cannot be divided into ${groups} groups`);
+        throw new OptionError(`${name}: ${channels} channels cannot be divided into ${groups} groups`);
     }
     const shape = [outer, inner / groups, ...kernel];
     const b = 1 / Math.sqrt(sizeOf(shape.slice(1)));
@@ -53,7 +57,8 @@ export class Conv1d extends Convolution {
 
   /** @throws OptionError */
   constructor(inChannels: number, outChannels: number, kernelSize: Size, options: ConvOptions & BiasOption = {}) {
-    const kernel = sizes("kernelSize", kernelSize, 1, 1);
+    refuseUnknown("Conv1d", options, CONV);
+    const kernel = sizes("Conv1d: kernelSize", kernelSize, 1, 1);
     const { bias = true, ...window } = options;
     super([outChannels, inChannels], outChannels, kernel, window.groups ?? 1, bias);
     this.#options = window;
@@ -70,7 +75,8 @@ export class Conv2d extends Convolution {
 
   /** @throws OptionError */
   constructor(inChannels: number, outChannels: number, kernelSize: Size, options: ConvOptions & BiasOption = {}) {
-    const kernel = sizes("kernelSize", kernelSize, 2, 1);
+    refuseUnknown("Conv2d", options, CONV);
+    const kernel = sizes("Conv2d: kernelSize", kernelSize, 2, 1);
     const { bias = true, ...window } = options;
     super([outChannels, inChannels], outChannels, kernel, window.groups ?? 1, bias);
     this.#options = window;
@@ -92,7 +98,8 @@ export class ConvTranspose1d extends Convolution {
     kernelSize: Size,
     options: ConvTransposeOptions & BiasOption = {},
   ) {
-    const kernel = sizes("kernelSize", kernelSize, 1, 1);
+    refuseUnknown("ConvTranspose1d", options, CONV_TRANSPOSE);
+    const kernel = sizes("ConvTranspose1d: kernelSize", kernelSize, 1, 1);
     const { bias = true, ...window } = options;
     super([inChannels, outChannels], outChannels, kernel, window.groups ?? 1, bias);
     this.#options = window;
@@ -114,7 +121,8 @@ export class ConvTranspose2d extends Convolution {
     kernelSize: Size,
     options: ConvTransposeOptions & BiasOption = {},
   ) {
-    const kernel = sizes("kernelSize", kernelSize, 2, 1);
+    refuseUnknown("ConvTranspose2d", options, CONV_TRANSPOSE);
+    const kernel = sizes("ConvTranspose2d: kernelSize", kernelSize, 2, 1);
     const { bias = true, ...window } = options;
     super([inChannels, outChannels], outChannels, kernel, window.groups ?? 1, bias);
     this.#options = window;

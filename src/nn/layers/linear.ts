@@ -1,4 +1,4 @@
-import { checkWhole } from "../../util/options.ts";
+import { checkWhole, refuseUnknown } from "../../util/options.ts";
 import { linear } from "../functional.ts";
 import { uniform } from "../init.ts";
 import { Module, Parameter } from "../module.ts";
@@ -9,10 +9,12 @@ export class Linear extends Module {
   readonly weight: Parameter;
   readonly bias?: Parameter;
 
+  /** @throws OptionError */
   constructor(inFeatures: number, outFeatures: number, options: { readonly bias?: boolean } = {}) {
     super();
-    checkWhole("inFeatures", inFeatures, 1);
-    checkWhole("outFeatures", outFeatures, 1);
+    refuseUnknown("Linear", options, ["bias"]);
+    checkWhole("Linear: inFeatures", inFeatures, 1);
+    checkWhole("Linear: outFeatures", outFeatures, 1);
     const b = 1 / Math.sqrt(inFeatures);
     this.weight = new Parameter(uniform([outFeatures, inFeatures], { a: -b, b }));
     if (options.bias ?? true) this.bias = new Parameter(uniform([outFeatures], { a: -b, b }));
