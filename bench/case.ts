@@ -20,7 +20,7 @@ process.once("message", (request) => {
   );
 });
 
-/** The warm-up shows the memory; the later runs are timed. */
+/** The warm-up shows the memory; the later runs are timed. What takes minutes has none, and shows both in one run. */
 async function answer(request: Request): Promise<Measurement> {
   const residentBefore = process.memoryUsage().rss;
   const { threads, lowMemory = false } = request;
@@ -32,8 +32,10 @@ async function answer(request: Request): Promise<Measurement> {
   const engine = paced ?? own;
   const subject = makeSubject(request.model, request.batch);
   const { run, ...facts } = await prepared(request, subject, engine);
-  const residentPeak = process.resourceUsage().maxRSS * 1024;
+  const peak = (): number => process.resourceUsage().maxRSS * 1024;
+  const warm = peak();
   const measured = await measure(run, product, request, paced);
+  const residentPeak = request.warmUp > 0 ? warm : peak();
   await engine.dispose();
   return { blocks: measured, residentBefore, residentPeak, ...facts };
 }
@@ -41,11 +43,11 @@ async function answer(request: Request): Promise<Measurement> {
 /** What to run, warmed up, and what is known about it. */
 async function prepared(request: Request, subject: Subject, engine: Engine): Promise<Prepared> {
   if (request.work === "epoch") return { run: await makeEpoch(request, subject.model, engine) };
-  const { run, graph, part } = await makeTask(request, subject, engine);
+  const { run, graphs, part } = await makeTask(request, subject, engine);
   for (let i = 0; i < request.warmUp; i++) await run();
   return {
     run,
-    flops: productFlops(graph, request.batch),
+    flops: graphs.reduce((sum, graph) => sum + productFlops(graph, request.batch), 0),
     forwardFlops: productFlops(forwardSource(subject).graph, request.batch),
     ...(part === undefined ? {} : { part }),
   };

@@ -1,16 +1,29 @@
-import { countOf, type Graph, isBatch, type Node } from "../src/graph/index.ts";
+import { concrete, type Graph, type Node, type Shape } from "../src/graph/index.ts";
+import type { Primitive } from "../src/ops/index.ts";
+import { sizeOf } from "../src/util/ndarray.ts";
 
 /**
- * FLOPs of all matrix products of a graph, a product of [i, k] and [k, j] being 2·i·j·k.
- * @param samples the size of the batch that the graph runs on.
+ * The extents of the sums that a product is made of: one multiplication and one addition for each of their entries. A form
+ * of results z [N, O, …places] and weights w [O, C / groups, …kernel] sums over all of z and all but the first axis of w.
  */
-export function productFlops(graph: Graph, samples: number): number {
-  return graph.nodes.reduce((sum, node) => sum + (node.op.name === "matmul" ? flopsOf(node, samples) : 0), 0);
+const EXTENTS: Readonly<Partial<Record<Primitive, (node: Node) => Shape>>> = {
+  matmul: ({ shape, inputs: [x] }) => [...shape, x!.shape.at(-1)!],
+  conv: ({ shape, inputs: [, w] }) => form(shape, w!.shape),
+  convInput: ({ inputs: [z, w] }) => form(z!.shape, w!.shape),
+  convWeight: ({ shape, inputs: [, z] }) => form(z!.shape, shape),
+};
+
+function form(results: Shape, weights: Shape): Shape {
+  return [...results, ...weights.slice(1)];
 }
 
-function flopsOf({ shape, inputs }: Node, samples: number): number {
-  const depth = inputs[0]!.shape.at(-1)!;
-  const { factor, power } = countOf(shape);
-  const inner = isBatch(depth) ? depth : { factor: depth, power: 0 };
-  return 2 * factor * inner.factor * samples ** (power + inner.power);
+/**
+ * FLOPs of all matrix products and convolutions of a graph; what a kernel multiplies with padding is counted too.
+ * @param samples the size of the batch that the graph runs on.
+ */
+export function productFlops({ nodes }: Graph, samples: number): number {
+  return nodes.reduce((sum, node) => {
+    const extents = EXTENTS[node.op.name as Primitive]?.(node);
+    return extents ? sum + 2 * sizeOf(concrete(extents, samples)) : sum;
+  }, 0);
 }

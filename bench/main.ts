@@ -12,19 +12,23 @@ import { compareWithPytorch, pytorchVersion } from "./peers.ts";
 import { buildCase, runCase, runPython } from "./processes.ts";
 import type { Block, Measurement } from "./request.ts";
 import { type Measured, resultsOf, tableOf } from "./results.ts";
-import { type Row, rowsOf, SUITES, type Tools } from "./suites.ts";
-
-type SuiteName = keyof typeof SUITES;
+import { ON_REQUEST, PEERS, type Row, rowsOf, SUITES, type SuiteName, type Tools } from "./suites.ts";
 
 const NAMES = Object.keys(SUITES) as SuiteName[];
 const OPTIONS = {
-  threads: { value: "N,…", help: "numbers of threads", otherwise: "all; 1 and all for peers", read: threadList },
+  threads: { value: "N,…", help: "numbers of threads", otherwise: "all; 1 and all beside PyTorch", read: threadList },
   rounds: { value: "N", help: "fresh processes for each row", otherwise: "3, or 1 with --quick", read: whole(1) },
   quick: { help: "fewer rounds and runs", read: flag },
   python: { value: "PATH", help: "a Python with PyTorch", otherwise: "$PYTHON, or python3", read: text },
   json: { value: "FILE", help: "where to write all raw values", read: text },
   help: { help: "show this", read: flag },
 } as const satisfies OptionTable;
+
+const USAGE = `npm run bench -- [${NAMES.join("] [")}]
+
+Without a suite's name, all run but ${listed([...ON_REQUEST])}.
+
+${describeOptions(OPTIONS, 100)}`;
 
 /** More load than this and the times are not to be trusted. */
 const BUSY = 0.5;
@@ -50,7 +54,7 @@ function planOf(args: readonly string[]): Plan | undefined {
   if (unknown !== undefined) throw new OptionError(`unknown suite ${unknown}; it is ${listed(NAMES)}`);
   const quick = options.quick ?? false;
   return {
-    suites: positionals.length > 0 ? (positionals as SuiteName[]) : NAMES,
+    suites: positionals.length > 0 ? (positionals as SuiteName[]) : NAMES.filter((name) => !ON_REQUEST.has(name)),
     threads: options.threads,
     rounds: options.rounds ?? (quick ? 1 : 3),
     quick,
@@ -59,17 +63,23 @@ function planOf(args: readonly string[]): Plan | undefined {
   };
 }
 
-/** The suites that can run here: without PyTorch there are no peers. */
-async function possible({ suites, python }: Plan, machine: Record<string, string>): Promise<SuiteName[]> {
-  if (!suites.includes("peers")) return [...suites];
+/** The suites that can run here: without PyTorch there is nothing beside it. */
+async function possible({ suites, python }: Plan, machine: Record<string, string>): Promise<readonly SuiteName[]> {
+  const beside = suites.filter(needsPytorch);
+  if (beside.length === 0) return suites;
   try {
     machine.pytorch = await pytorchVersion(python);
   } catch (error) {
-    console.log(`peers: left out, since ${python} has no PyTorch: ${(error as Error).message}`);
-    return suites.filter((suite) => suite !== "peers");
+    console.log(`${listed(beside, "and")}: left out, since ${python} has no PyTorch: ${(error as Error).message}`);
+    return suites.filter((suite) => !needsPytorch(suite));
   }
-  for (const line of await compareWithPytorch(python)) console.log(`peers: the same steps, ${line}`);
-  return [...suites];
+  const kinds = beside.flatMap((suite) => PEERS[suite]);
+  for (const line of await compareWithPytorch(python, kinds)) console.log(`the same steps in PyTorch, ${line}`);
+  return suites;
+}
+
+function needsPytorch(suite: SuiteName): suite is keyof typeof PEERS {
+  return suite in PEERS;
 }
 
 function machineFacts(): Record<string, string> {
@@ -87,10 +97,7 @@ async function tools(python: string): Promise<Tools> {
   const file = await buildCase();
   return {
     ours: (request) => runCase(file, request),
-    pytorch: async (method, threads, repeats, blocks) => {
-      const request = { task: "time", method, threads, repeats, blocks };
-      return { blocks: await runPython<Block[]>(python, request) };
-    },
+    pytorch: async (request) => ({ blocks: await runPython<Block[]>(python, { task: "time", request }) }),
   };
 }
 
@@ -124,7 +131,7 @@ async function run(plan: Plan): Promise<void> {
 try {
   const plan = planOf(process.argv.slice(2));
   if (plan) await run(plan);
-  else console.log(`npm run bench -- [${NAMES.join("] [")}]\n\n${describeOptions(OPTIONS, 100)}`);
+  else console.log(USAGE);
 } catch (error) {
   if (!(error instanceof OptionError)) throw error;
   console.error(error.message);

@@ -1,7 +1,7 @@
 /** What `main.ts` asks of a fresh process, and what it answers. Plain enough to be sent as JSON. */
 
 /** The models that are measured. */
-export type ModelName = "shallow" | "deep";
+export type ModelName = "shallow" | "deep" | "lenet" | "vgg-a" | "resnet18" | "transformer";
 
 /** What is timed. */
 export type Work = "forward" | "step" | "summary" | "epoch";
@@ -9,7 +9,7 @@ export type Work = "forward" | "step" | "summary" | "epoch";
 /** Who makes a step's direction; "newton" is `NewtonSummary`, which only an epoch can be asked for. */
 export type Method = "plain" | "momentum" | "adam" | "newton";
 
-/** One measurement. */
+/** One measurement, here or in PyTorch. */
 export interface Request {
   readonly work: Work;
   readonly model: ModelName;
@@ -38,10 +38,10 @@ export interface Block {
 /** What a process measured. */
 export interface Measurement {
   readonly blocks: readonly Block[];
-  /** FLOPs of the matrix products of one run, and of one forward pass at the same batch. None for an epoch. */
+  /** FLOPs of the products of one run, and of one forward pass at the same batch. None for an epoch. */
   readonly flops?: number;
   readonly forwardFlops?: number;
-  /** Resident bytes before the model was made, and at most from the start to the end of the warm-up. */
+  /** Resident bytes before the model was made, and at most from the start to the end of the warm-up, or of all without one. */
   readonly residentBefore?: number;
   readonly residentPeak?: number;
   /** Samples in one part of the summary. */

@@ -21,7 +21,7 @@ export interface Result {
   readonly least: number;
   /** Times the measured forward pass on the same batch. */
   readonly forwards?: number;
-  /** FLOPs of the matrix products in forward passes: what `forwards` would be if products were all. */
+  /** FLOPs of the products in forward passes: what `forwards` would be if products were all, as fast as those of a forward pass. */
   readonly count?: number;
   /** GFLOP/s of its own products, and of the 1024³ product at its fastest. */
   readonly speed?: number;
@@ -84,11 +84,19 @@ function resultOf(row: Row, measurements: readonly Measurement[], leasts: Leasts
 function verdict(bar: Bar, figures: Omit<Result, "verdicts">, leasts: Leasts): Verdict[] {
   if (bar.of === "share") return [{ text: `≥ ${bar.least} %`, met: figures.share! >= bar.least }];
   if (bar.of === "peak") return [{ text: `< ${bar.most / 1e6} MB`, met: figures.peak! < bar.most }];
+  if (bar.of === "prediction") return predicted(bar.most, figures);
   const other = leasts.get(bar.to);
   if (other === undefined) return [];
   const ratio = figures.least / other;
   const text = `${ratio.toFixed(2)} × ${bar.to}`;
   return [{ text: Number.isFinite(bar.most) ? `${text} (≤ ${bar.most})` : text, met: ratio <= bar.most }];
+}
+
+function predicted(most: number, { least, forwards, count }: Omit<Result, "verdicts">): Verdict[] {
+  if (forwards === undefined || count === undefined) return [];
+  const ratio = forwards / count;
+  const expected = number(least / ratio);
+  return [{ text: `${ratio.toFixed(2)} × the ${expected} ms that the count predicts (≤ ${most})`, met: ratio <= most }];
 }
 
 const HEAD = ["", "ms", "least", "forwards", "count", "GF/s", "1024³", "share", "peak MB", "part"];

@@ -9,8 +9,8 @@ import { forwardSource, noiseDirection, type Subject } from "./subject.ts";
 /** Something to time. */
 export interface Task {
   readonly run: () => Promise<void>;
-  /** The graph that one run evaluates, in one or several parts. */
-  readonly graph: Graph;
+  /** The graphs that one run evaluates, each in one or several parts. */
+  readonly graphs: readonly Graph[];
   /** Samples in one part of a summary. */
   readonly part?: number;
 }
@@ -43,7 +43,7 @@ async function forwardTask(subject: Subject, engine: Engine): Promise<Task> {
     const { loss } = await session.run({ ...kept, ...own }, Object.values(own));
     engine.release(loss!);
   };
-  return { run, graph };
+  return { run, graphs: [graph] };
 }
 
 async function stepTask({ method }: Request, subject: Subject, engine: Engine): Promise<Task> {
@@ -56,7 +56,7 @@ async function stepTask({ method }: Request, subject: Subject, engine: Engine): 
     run: async () => {
       await optimizer.step(batch);
     },
-    graph: stepSource(parts, { kind: "batch", spec: specOf(batch) }).graph,
+    graphs: [stepSource(parts, { kind: "batch", spec: specOf(batch) }).graph],
   };
 }
 
@@ -69,7 +69,7 @@ function summaryTask({ microbatch, batch: samples }: Request, subject: Subject, 
     run: async () => {
       await computeHg(model, losses.nll, batch, options);
     },
-    graph,
+    graphs: [graph, ...plan.rest.map((pass) => pass.graph)],
     part: partSize(plan, samples, engine, microbatch),
   };
 }

@@ -1,16 +1,42 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { productFlops } from "../../bench/count.ts";
 import type { ModelName } from "../../bench/request.ts";
 import { forwardSource, makeSubject } from "../../bench/subject.ts";
 import { summarySource } from "../../src/summary/summary.ts";
 
-/** Matrix products of a summary in forward passes; the deep one has 0.5 of Gram products among them. */
+/** Multiplications of one sample's forward pass by hand: places · channels in and out · kernel, or widths. */
+const FORWARD: readonly [ModelName, number][] = [
+  ["shallow", 784 * 1024 + 1024 * 200 + 200 * 100 + 100 * 10],
+  ["lenet", 28 ** 2 * 3 * 6 * 25 + 10 ** 2 * 6 * 16 * 25 + 400 * 120 + 120 * 84 + 84 * 10],
+  [
+    "vgg-a",
+    9 *
+      (32 ** 2 * 3 * 64 +
+        16 ** 2 * 64 * 128 +
+        8 ** 2 * (128 * 256 + 256 ** 2) +
+        4 ** 2 * (256 * 512 + 512 ** 2) +
+        2 ** 2 * 2 * 512 ** 2) +
+      512 * 10,
+  ],
+  ["transformer", 128 * (4 * (12 * 128 ** 2 + 2 * 128 * 128) + 128 * 65)],
+];
+
+describe("products", () => {
+  test.each(FORWARD)("of a forward pass of %s", (name, multiplications) => {
+    const { graph } = forwardSource(makeSubject(name, 1));
+    expect(productFlops(graph, 7)).toBe(7 * 2 * multiplications);
+  });
+});
+
+/** Products of a summary in forward passes; the deep one has 0.5 of Gram products among them. */
 const COUNTS: readonly [ModelName, number, number][] = [
   ["shallow", 3.4, 0.05],
   ["deep", 38.8, 0.1],
+  ["lenet", 5.27, 0.05],
+  ["vgg-a", 18.6, 0.1],
 ];
 
-test.each(COUNTS)("the products of the %s perceptron's summary cost %d forward passes", (name, expected, tolerance) => {
+test.each(COUNTS)("the products of the summary of %s cost %d forward passes", (name, expected, tolerance) => {
   const subject = makeSubject(name, 1);
   const { graph } = summarySource(subject.objective, subject.groups, subject.batch);
   const count = productFlops(graph, 1000) / productFlops(forwardSource(subject).graph, 1000);
