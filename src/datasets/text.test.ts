@@ -70,6 +70,10 @@ describe("charText", () => {
     [{ sequenceLength: 3, stride: 0 }, "stride must be a whole number, 1 or more; found 0"],
     [{ sequenceLength: 3, testShare: 1 }, "testShare must be a number between 0 and 1; found 1"],
     [{ sequenceLength: 3, length: 1 }, 'unknown option "length"'],
+    [
+      undefined as never,
+      "charText: expected an object of options (sequenceLength, stride, testShare); found undefined",
+    ],
   ])("refuses %o", (options, message) => {
     expect(() => charText("abc", options as CharTextOptions)).toThrow(OptionError);
     expect(() => charText("abc", options as CharTextOptions)).toThrow(message);

@@ -2,9 +2,11 @@ import { OptionError } from "./errors.ts";
 
 /**
  * Refuses options that `where` does not have, so that a misspelt one is never ignored.
- * @throws OptionError naming the first unknown option.
+ * @throws OptionError naming the first unknown option, or where there are no options.
  */
 export function refuseUnknown(where: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null)
+    throw new OptionError(`${where}: expected an object of options (${known.join(", ")}); found ${String(options)}`);
   for (const name of Object.keys(options))
     if (!known.includes(name))
       throw new OptionError(`${where}: unknown option "${name}"; its options are ${known.join(", ")}`);

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { type NDArray, sizeOf } from "../../util/ndarray.ts";
 import { sampleSeeds } from "../draw.ts";
 import type { ImageShape } from "../image.ts";
@@ -44,6 +45,8 @@ async function together(
   const data = new Float32Array(tasks.length * size);
   const failed = new AbortController();
   const wanted = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  // Each task listens; Node would warn of more than ten.
+  setMaxListeners(0, wanted);
   try {
     await Promise.all(tasks.map(async (task, row) => data.set(await pool.run(task, wanted), row * size)));
   } catch (error) {

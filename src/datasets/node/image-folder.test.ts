@@ -139,6 +139,18 @@ describe("a loader of a folder", () => {
     expect(rest).toEqual(straight.slice(1));
   });
 
+  it("gives large batches without a warning of Node's", async () => {
+    for (let i = 0; i < 12; i++) await write(`a/${i}.png`);
+    const warnings: Error[] = [];
+    const listen = (warning: Error) => warnings.push(warning);
+    process.on("warning", listen);
+    const { train } = await open();
+    for await (const { x } of train.loader({ batchSize: 12 })) expect(x.shape[0]).toBe(12);
+    await train.batch([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    process.off("warning", listen);
+    expect(warnings).toEqual([]);
+  });
+
   it("has the next batch read before it is asked for, and no more than that", async () => {
     for (let i = 0; i < 3; i++) await write(`a/${i}.png`);
     const { train } = await open();
