@@ -1,7 +1,14 @@
-import { type Linear, Module, type Tensor } from "../nn/index.ts";
+import { type BatchNorm1d, type Linear, Module, type Tensor } from "../nn/index.ts";
 import { refuseUnknown } from "../util/options.ts";
 import { activationOf, FEED_FORWARD, type FeedForwardOptions, initialise } from "./feed-forward.ts";
-import { type ChainOptions, checkScaling, linearChain, linearLayers, type Scaling } from "./linear-chain.ts";
+import {
+  batchNorms,
+  type ChainOptions,
+  checkScaling,
+  linearChain,
+  linearLayers,
+  type Scaling,
+} from "./linear-chain.ts";
 import { readWidths, type Widths } from "./widths.ts";
 
 /** How an autoencoder is built. Its activation is "tanh" by default. */
@@ -14,29 +21,35 @@ export interface AutoencoderMLPOptions extends Omit<FeedForwardOptions, "scaling
 
 /**
  * An encoder and a decoder of linear layers, with a sigmoid at the end: entries between 0 and 1, in the shape of the input.
- * Parameters are `layers_enc.0.weight`, …, `layers_dec.0.weight`, ….
+ * Parameters are `layers_enc.0.weight`, …, `layers_dec.0.weight`, …, and with
+ * `batchNorm` `norms_enc.0.weight`, …, `norms_dec.0.weight`, ….
  */
 export class AutoencoderMLP extends Module {
   readonly layers_enc: readonly Linear[];
   readonly layers_dec: readonly Linear[];
-  readonly #chain: ChainOptions;
+  /** Empty without `batchNorm`. */
+  readonly norms_enc: readonly BatchNorm1d[];
+  readonly norms_dec: readonly BatchNorm1d[];
+  readonly #chain: Omit<ChainOptions, "norms">;
 
   /** @throws OptionError */
   constructor(options: AutoencoderMLPOptions) {
     super();
     refuseUnknown("autoencoderMLP", options, [...FEED_FORWARD, "layers"]);
-    const { activation = "tanh", scaling = false } = options;
+    const { activation = "tanh", scaling = false, batchNorm = false } = options;
     checkScaling("autoencoderMLP", scaling);
     this.#chain = { activation: activationOf("autoencoderMLP", activation), scaling };
     const widths = readWidths("autoencoderMLP", options.layers, 2);
     this.layers_enc = linearLayers(widths);
     this.layers_dec = linearLayers(widths.toReversed());
+    this.norms_enc = batchNorms("autoencoderMLP", widths, batchNorm);
+    this.norms_dec = batchNorms("autoencoderMLP", widths.toReversed(), batchNorm);
     initialise("autoencoderMLP", this, options, scaling !== false);
   }
 
   override forward(x: Tensor): Tensor {
-    const code = linearChain(this.layers_enc, x.flatten(1), this.#chain);
-    return linearChain(this.layers_dec, code, this.#chain)
+    const code = linearChain(this.layers_enc, x.flatten(1), { ...this.#chain, norms: this.norms_enc });
+    return linearChain(this.layers_dec, code, { ...this.#chain, norms: this.norms_dec })
       .sigmoid()
       .reshape(...x.shape);
   }

@@ -36,6 +36,37 @@ describe("VGG", () => {
   });
 });
 
+describe("with batchNorm", () => {
+  const names = (model: Module) => model.namedParameters().map(([name]) => name);
+
+  test("VGG has torchvision's names, LeNet a norm after each layer but the last", () => {
+    const model = vgg({ cfg: [2, "M", 3], fcSizes: [4], batchNorm: true });
+    expect(names(model).filter((name) => name.endsWith("weight"))).toEqual([
+      "features.0.weight",
+      "features.1.weight",
+      "features.4.weight",
+      "features.5.weight",
+      "classifier.0.weight",
+      "classifier.2.weight",
+    ]);
+    expect(names(lenet({ batchNorm: true })).filter((name) => name.startsWith("bn"))).toHaveLength(8);
+    expect(() => lenet({ batchNorm: 1 as never })).toThrow(/lenet: batchNorm must be true or false/);
+    expect(() => vgg({ batchNorm: 1 as never })).toThrow(/vgg: batchNorm must be true or false/);
+  });
+
+  test.each<[string, () => Module, NDArray]>([
+    ["VGG", () => vgg({ cfg: [2, "M", 3], activation: "elu", classes: 3, batchNorm: true }), images(6, 3, 4, 4)],
+    ["LeNet", () => lenet({ layers: [1, 2, 3, 8, 6, 3], imageSize: 16, batchNorm: true }), images(6, 1, 16, 16)],
+  ])("the loss of %s falls, and its statistics run along", async (_, make, x) => {
+    const model = make();
+    await expectFalls(model, x);
+    const state = await model.stateDict();
+    const means = Object.entries(state).filter(([name]) => name.endsWith("running_mean"));
+    expect(means.length).toBeGreaterThan(1);
+    for (const [, { data }] of means) expect(data.every((mean) => mean !== 0)).toBe(true);
+  });
+});
+
 describe("LeNet", () => {
   test("trains with NewtonSummary", async () => {
     await expectFalls(lenet({ layers: [1, 2, 3, 12, 8, 3] }), images(6, 1, 28, 28));

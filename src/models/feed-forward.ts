@@ -29,6 +29,8 @@ export interface FeedForwardOptions extends InitialOptions {
    * (Jacot et al., 2018): at first the same function, with learning rates that do not depend on the width; false by default.
    */
   readonly scaling?: boolean;
+  /** Whether batch normalisation stands between each layer, the output's apart, and its activation; false by default. */
+  readonly batchNorm?: boolean;
 }
 
 /** The names of the options above. */
@@ -40,6 +42,7 @@ export const FEED_FORWARD = [
   "sampler",
   "firstLayerNormal",
   "seed",
+  "batchNorm",
 ] as const;
 
 /** A layer with a weight [out, in, …]. */

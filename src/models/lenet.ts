@@ -1,4 +1,4 @@
-import { Conv2d, Linear, logSoftmax, Module, maxPool2d, type Tensor } from "../nn/index.ts";
+import { BatchNorm1d, BatchNorm2d, Conv2d, Linear, logSoftmax, Module, maxPool2d, type Tensor } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { checkBoolean, checkWhole, refuseUnknown } from "../util/options.ts";
 import { activationOf, apply, FEED_FORWARD, type FeedForwardOptions, initialise } from "./feed-forward.ts";
@@ -19,7 +19,8 @@ const WINDOW = 2;
 
 /**
  * Two convolutions of 5 × 5, each with an activation and maxima over 2 × 2, and three linear layers (LeCun et al., 1998).
- * Inputs are [batch, channels, size, size]. Parameters are `conv1`, `conv2`, `fc1`, `fc2` and `fc3`, `.weight` and `.bias`.
+ * Inputs are [batch, channels, size, size]. Parameters are `conv1`, `conv2`, `fc1`, `fc2` and `fc3`, `.weight` and `.bias`;
+ * with `batchNorm` there are `bn1`, …, `bn4` after the first four of them.
  */
 export class LeNet extends Module {
   readonly conv1: Conv2d;
@@ -27,6 +28,10 @@ export class LeNet extends Module {
   readonly fc1: Linear;
   readonly fc2: Linear;
   readonly fc3: Linear;
+  readonly bn1?: BatchNorm2d;
+  readonly bn2?: BatchNorm2d;
+  readonly bn3?: BatchNorm1d;
+  readonly bn4?: BatchNorm1d;
   readonly #activation: (x: Tensor) => Tensor;
   readonly #scaling: boolean;
   readonly #classification: boolean;
@@ -35,8 +40,9 @@ export class LeNet extends Module {
   constructor(options: LeNetOptions = {}) {
     super();
     refuseUnknown("lenet", options, [...FEED_FORWARD, "layers", "imageSize", "classification"]);
-    const { activation = "tanh", scaling = false, classification = true } = options;
+    const { activation = "tanh", scaling = false, batchNorm = false, classification = true } = options;
     checkBoolean("lenet: scaling", scaling);
+    checkBoolean("lenet: batchNorm", batchNorm);
     checkBoolean("lenet: classification", classification);
     const [channels, first, second, ...hidden] = sixWidths(options.layers ?? "3-6-16-120-84-10");
     const side = sideAfter(options.imageSize ?? (channels === 1 ? 28 : 32));
@@ -45,6 +51,12 @@ export class LeNet extends Module {
     this.fc1 = new Linear(second! * side ** 2, hidden[0]!);
     this.fc2 = new Linear(hidden[0]!, hidden[1]!);
     this.fc3 = new Linear(hidden[1]!, hidden[2]!);
+    if (batchNorm) {
+      this.bn1 = new BatchNorm2d(first!);
+      this.bn2 = new BatchNorm2d(second!);
+      this.bn3 = new BatchNorm1d(hidden[0]!);
+      this.bn4 = new BatchNorm1d(hidden[1]!);
+    }
     this.#activation = activationOf("lenet", activation);
     this.#scaling = scaling;
     this.#classification = classification;
@@ -52,9 +64,14 @@ export class LeNet extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    const active = (layer: Module, value: Tensor): Tensor => this.#activation(apply(layer, value, this.#scaling));
-    const pooled = maxPool2d(active(this.conv2, maxPool2d(active(this.conv1, x), WINDOW)), WINDOW);
-    const output = apply(this.fc3, active(this.fc2, active(this.fc1, pooled.flatten(1))), this.#scaling);
+    const active = (layer: Module, norm: Module | undefined, value: Tensor): Tensor => {
+      const output = apply(layer, value, this.#scaling);
+      return this.#activation(norm?.forward(output) ?? output);
+    };
+    const first = maxPool2d(active(this.conv1, this.bn1, x), WINDOW);
+    const second = maxPool2d(active(this.conv2, this.bn2, first), WINDOW);
+    const hidden = active(this.fc2, this.bn4, active(this.fc1, this.bn3, second.flatten(1)));
+    const output = apply(this.fc3, hidden, this.#scaling);
     return this.#classification ? logSoftmax(output, 1) : output;
   }
 }

@@ -1,5 +1,5 @@
-import { Linear, type Module, type Tensor } from "../nn/index.ts";
-import { checkOneOf } from "../util/options.ts";
+import { BatchNorm1d, Linear, type Module, type Tensor } from "../nn/index.ts";
+import { checkBoolean, checkOneOf } from "../util/options.ts";
 import { fanIn } from "./feed-forward.ts";
 
 /**
@@ -18,12 +18,18 @@ export function linearLayers(widths: readonly number[]): Linear[] {
   return widths.slice(1).map((outFeatures, i) => new Linear(widths[i]!, outFeatures));
 }
 
+/** Batch normalisation after each layer but the last, for layers of these widths; none unless it is wanted. */
+export function batchNorms(where: string, widths: readonly number[], wanted: boolean): BatchNorm1d[] {
+  checkBoolean(`${where}: batchNorm`, wanted);
+  return wanted ? widths.slice(1, -1).map((width) => new BatchNorm1d(width)) : [];
+}
+
 /** What lies between linear layers. */
 export interface ChainOptions {
   readonly activation: (x: Tensor) => Tensor;
   readonly scaling: Scaling;
-  /** What follows each layer but the last, ahead of the activation. */
-  readonly norms?: readonly Module[];
+  /** What follows each layer but the last, ahead of the activation, if anything does. */
+  readonly norms: readonly Module[];
 }
 
 /** Linear layers with an activation between them. */
@@ -32,6 +38,6 @@ export function linearChain(layers: readonly Linear[], x: Tensor, options: Chain
   return layers.reduce((value, layer, i) => {
     const divisor = fanIn(layers[scaling === "reference" && i === layers.length - 1 && i > 0 ? i - 1 : i]!);
     const output = layer.forward(scaling === false ? value : value.div(Math.sqrt(divisor)));
-    return i === layers.length - 1 ? output : activation(norms?.[i]?.forward(output) ?? output);
+    return i === layers.length - 1 ? output : activation(norms[i]?.forward(output) ?? output);
   }, x);
 }

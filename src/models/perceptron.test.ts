@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { ReferenceEngine } from "../engine/index.ts";
+import * as nn from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
-import { type PerceptronOptions, perceptron } from "./index.ts";
+import { autoencoderMLP, type PerceptronOptions, perceptron } from "./index.ts";
 
 const engine = new ReferenceEngine();
 
@@ -35,7 +36,45 @@ test("gives log-probabilities, or the last layer's output, of flattened inputs",
   expect([...plain.data].some((value) => Number(value) > 0)).toBe(true);
 });
 
+test("with batchNorm is linear layers, batch normalisation and activations in turn, as is an autoencoder", async () => {
+  const model = perceptron({ layers: [3, 4, 2, 3], batchNorm: true, sigmaB: 1, classification: false });
+  const state = await model.stateDict();
+  expect(Object.keys(state).filter((name) => name.startsWith("norms.1"))).toEqual([
+    "norms.1.weight",
+    "norms.1.bias",
+    "norms.1.running_mean",
+    "norms.1.running_var",
+    "norms.1.num_batches_tracked",
+  ]);
+  const [first, second, last] = model.layers;
+  const byHand = new nn.Sequential(
+    first!,
+    model.norms[0]!,
+    new nn.Tanh(),
+    second!,
+    model.norms[1]!,
+    new nn.Tanh(),
+    last!,
+  );
+  const x = ndarray(
+    Float64Array.from({ length: 15 }, (_, i) => Math.sin(i * i)),
+    [5, 3],
+  );
+  expect(await model.predict(x, { engine })).toEqual(await byHand.predict(x, { engine }));
+  const coder = autoencoderMLP({ layers: [3, 4, 2], batchNorm: true });
+  const norms = [...coder.norms_enc, ...coder.norms_dec];
+  expect(norms.map(({ weight }) => weight!.shape)).toEqual([[4], [4]]);
+  const halves = new nn.Sequential(
+    ...[coder.layers_enc[0]!, norms[0]!, new nn.Tanh(), coder.layers_enc[1]!],
+    ...[coder.layers_dec[0]!, norms[1]!, new nn.Tanh(), coder.layers_dec[1]!, new nn.Sigmoid()],
+  );
+  expect(await coder.predict(x, { engine })).toEqual(await halves.predict(x, { engine }));
+  // Evaluation mode takes single samples.
+  expect((await coder.eval().predict({ shape: [1, 3], data: x.data.slice(0, 3) }, { engine })).shape).toEqual([1, 3]);
+});
+
 test.each<[object, RegExp]>([
+  [{ layers: [3, 2], batchNorm: 1 }, /batchNorm must be true or false/],
   [{ layers: [3] }, /at least 2 widths/],
   [{ layers: 3 }, /at least 2 widths/],
   [{ layers: [3, 0] }, /a width in layers must be a whole number, 1 or more; found 0/],

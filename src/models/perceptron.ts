@@ -1,7 +1,14 @@
-import { type Linear, logSoftmax, Module, type Tensor } from "../nn/index.ts";
+import { type BatchNorm1d, type Linear, logSoftmax, Module, type Tensor } from "../nn/index.ts";
 import { checkBoolean, refuseUnknown } from "../util/options.ts";
 import { activationOf, FEED_FORWARD, type FeedForwardOptions, initialise } from "./feed-forward.ts";
-import { type ChainOptions, checkScaling, linearChain, linearLayers, type Scaling } from "./linear-chain.ts";
+import {
+  batchNorms,
+  type ChainOptions,
+  checkScaling,
+  linearChain,
+  linearLayers,
+  type Scaling,
+} from "./linear-chain.ts";
 import { readWidths, type Widths } from "./widths.ts";
 
 /** How a perceptron is built. Its activation is "tanh" by default. */
@@ -14,9 +21,12 @@ export interface PerceptronOptions extends Omit<FeedForwardOptions, "scaling"> {
   readonly classification?: boolean;
 }
 
-/** Linear layers with an activation between them; inputs are flattened. Parameters are `layers.0.weight`, …. */
+/** Linear layers with an activation between them; inputs are flattened. Parameters are `layers.0.weight`, …, and
+ * with `batchNorm` `norms.0.weight`, …. */
 export class Perceptron extends Module {
   readonly layers: readonly Linear[];
+  /** Empty without `batchNorm`. */
+  readonly norms: readonly BatchNorm1d[];
   readonly #chain: ChainOptions;
   readonly #classification: boolean;
 
@@ -24,12 +34,14 @@ export class Perceptron extends Module {
   constructor(options: PerceptronOptions) {
     super();
     refuseUnknown("perceptron", options, [...FEED_FORWARD, "layers", "classification"]);
-    const { activation = "tanh", scaling = false, classification = true } = options;
+    const { activation = "tanh", scaling = false, batchNorm = false, classification = true } = options;
     checkScaling("perceptron", scaling);
     checkBoolean("perceptron: classification", classification);
-    this.#chain = { activation: activationOf("perceptron", activation), scaling };
+    const widths = readWidths("perceptron", options.layers, 2);
+    this.layers = linearLayers(widths);
+    this.norms = batchNorms("perceptron", widths, batchNorm);
+    this.#chain = { activation: activationOf("perceptron", activation), scaling, norms: this.norms };
     this.#classification = classification;
-    this.layers = linearLayers(readWidths("perceptron", options.layers, 2));
     initialise("perceptron", this, options, scaling !== false);
   }
 

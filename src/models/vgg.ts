@@ -1,5 +1,6 @@
 import {
   AdaptiveAvgPool2d,
+  BatchNorm2d,
   Conv2d,
   Lambda,
   Linear,
@@ -44,7 +45,8 @@ export interface VGGOptions extends FeedForwardOptions {
 /**
  * Convolutions of 3 × 3 with maxima between them, an average, and linear layers. Inputs are [batch, channels, height, width].
  * Parameters are named as in torchvision, by the index in a sequence in which activations and pools count:
- * `features.0.weight`, `features.3.weight`, …, `classifier.0.weight`, `classifier.2.weight`, ….
+ * `features.0.weight`, `features.3.weight`, …, `classifier.0.weight`, `classifier.2.weight`, …. With `batchNorm`, which follows the
+ * convolutions only, they are those of torchvision's `vgg11_bn` and the like.
  */
 export class VGG extends Module {
   readonly features: Sequential;
@@ -65,16 +67,17 @@ export class VGG extends Module {
       "poolSize",
       "classification",
     ]);
-    const { activation = "relu", scaling = false, classification = true } = options;
+    const { activation = "relu", scaling = false, batchNorm = false, classification = true } = options;
     const { channels = 3, classes = 10, fcSizes = [], poolSize = 1 } = options;
     checkBoolean("vgg: scaling", scaling);
+    checkBoolean("vgg: batchNorm", batchNorm);
     checkBoolean("vgg: classification", classification);
     for (const [name, value] of Object.entries({ channels, classes, poolSize })) checkWhole(`vgg: ${name}`, value, 1);
     for (const width of fcSizes) checkWhole("vgg: a width in fcSizes", width, 1);
     const between = activationOf("vgg", activation);
     const cfg = configuration(options.cfg ?? "A");
     const last = cfg.findLast((entry) => entry !== "M") as number;
-    this.features = new Sequential(...convolutions(cfg, channels, between));
+    this.features = new Sequential(...convolutions(cfg, channels, batchNorm, between));
     this.avgpool = new AdaptiveAvgPool2d(poolSize);
     this.classifier = new Sequential(...linears([last * poolSize ** 2, ...fcSizes, classes], between));
     this.#scaling = scaling;
@@ -108,13 +111,18 @@ function configuration(cfg: keyof typeof CONFIGURATIONS | VGGConfiguration): VGG
   return cfg;
 }
 
-function convolutions(cfg: VGGConfiguration, channels: number, activation: (x: Tensor) => Tensor): Module[] {
+function convolutions(
+  cfg: VGGConfiguration,
+  channels: number,
+  batchNorm: boolean,
+  activation: (x: Tensor) => Tensor,
+): Module[] {
   let inChannels = channels;
   return cfg.flatMap((entry): Module[] => {
     if (entry === "M") return [new MaxPool2d(2)];
     const convolution = new Conv2d(inChannels, entry, 3, { padding: 1 });
     inChannels = entry;
-    return [convolution, new Lambda(activation)];
+    return [convolution, ...(batchNorm ? [new BatchNorm2d(entry)] : []), new Lambda(activation)];
   });
 }
 
