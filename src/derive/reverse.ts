@@ -1,15 +1,15 @@
 import type { Builder, Node } from "../graph/index.ts";
 import { add, mul, scalar } from "../ops/index.ts";
-import { invariant } from "../util/errors.ts";
-import { activeNodes, freezeChoices } from "./active.ts";
+import { activeNodes } from "./active.ts";
 
 /**
  * Reverse mode: the derivative of a scalar loss in each active node (its adjoint z̄ = ∂L/∂z), by the chain rule from
  * the loss back (Griewank & Walther, 2008, §3.2).
- * @param active nodes on a path to the loss, in topological order, without choices.
+ * @param active nodes on a path to the loss, in topological order.
+ * @param seed the adjoint of `loss`, for one that is an inner node of a larger program.
  */
-export function adjoints(b: Builder, loss: Node, active: readonly Node[]): Map<Node, Node> {
-  const bars = new Map<Node, Node>([[loss, scalar(b, 1)]]);
+export function adjoints(b: Builder, loss: Node, active: readonly Node[], seed: Node = scalar(b, 1)): Map<Node, Node> {
+  const bars = new Map<Node, Node>([[loss, seed]]);
   const wanted = new Set(active);
   for (const node of active.toReversed()) {
     const bar = bars.get(node);
@@ -37,18 +37,22 @@ function pull(b: Builder, node: Node, bar: Node, index: number): Node | undefine
       return slope && mul(b, bar, slope);
     }
     case "choice":
+      return pullChoice(b, op.freeze(b, node), bar, node.inputs[index]!);
     case "constant":
     case "source":
-      invariant(op.kind !== "choice", `${op.name} is not frozen`);
       return undefined;
   }
+}
+
+/** Back through a choice at fixed indices. Its value stays that of the choice itself: nothing after it is computed twice. */
+function pullChoice(b: Builder, frozen: Node, bar: Node, input: Node): Node | undefined {
+  return adjoints(b, frozen, activeNodes(frozen, [input]), bar).get(input);
 }
 
 /**
  * The gradient of a scalar loss in each of `sources`; undefined for those that the loss does not depend on.
  */
 export function gradients(b: Builder, loss: Node, sources: readonly Node[]): (Node | undefined)[] {
-  const frozen = freezeChoices(b, loss, sources);
-  const bars = adjoints(b, frozen, activeNodes(frozen, sources));
+  const bars = adjoints(b, loss, activeNodes(loss, sources));
   return sources.map((source) => bars.get(source));
 }

@@ -2,6 +2,9 @@ import { describe, expect, test } from "vitest";
 import { productFlops } from "../../bench/count.ts";
 import type { ModelName } from "../../bench/request.ts";
 import { forwardSource, makeSubject } from "../../bench/subject.ts";
+import { gradients } from "../../src/derive/index.ts";
+import { dataInputs, specOf, variableInput } from "../../src/engine/index.ts";
+import { GraphBuilder, graphOf } from "../../src/graph/index.ts";
 import { summarySource } from "../../src/summary/summary.ts";
 
 /** Multiplications of one sample's forward pass by hand: places · channels in and out · kernel, or widths. */
@@ -25,6 +28,17 @@ describe("products", () => {
   test.each(FORWARD)("of a forward pass of %s", (name, multiplications) => {
     const { graph } = forwardSource(makeSubject(name, 1));
     expect(productFlops(graph, 7)).toBe(7 * 2 * multiplications);
+  });
+
+  test("of a gradient are those of the forward pass twice more, less the derivative in the images", () => {
+    const { objective, batch } = makeSubject("vgg-a", 1);
+    const b = new GraphBuilder();
+    const { loss } = objective.trace(b, dataInputs(b, specOf(batch)));
+    const parameters = [...objective.variables].map(([name, variable]) => variableInput(b, name, variable));
+    const slopes = gradients(b, loss, parameters).map((slope, i) => [String(i), slope!] as const);
+    const forward = productFlops(graphOf({ loss }), 1);
+    const first = 2 * 9 * 32 ** 2 * 3 * 64;
+    expect(productFlops(graphOf(new Map([["loss", loss], ...slopes])), 1)).toBe(3 * forward - first);
   });
 });
 
