@@ -40,15 +40,22 @@ export interface Verdict {
   readonly met: boolean;
 }
 
-/** The time of each row's fastest block, by the row's name. */
-type Leasts = ReadonlyMap<string, number>;
+type Figures = Omit<Result, "forwards" | "verdicts">;
 
 /** Sums up all rows. */
 export function resultsOf(all: readonly Measured[]): Result[] {
-  const leasts = new Map(
-    all.map(({ row, measurements }) => [row.name, Math.min(...blocksOf(measurements).map(({ times }) => mean(times)))]),
-  );
-  return all.map(({ row, measurements }) => resultOf(row, measurements, leasts));
+  const figures = new Map(all.map(({ row, measurements }) => [row.name, figuresOf(row.name, measurements)]));
+  return all.map(({ row }) => {
+    const own = figures.get(row.name)!;
+    const forward = row.forward === undefined ? undefined : figures.get(row.forward);
+    return {
+      ...own,
+      ...(forward && { forwards: own.least / forward.least }),
+      verdicts: row.bars.flatMap((bar) =>
+        verdict(bar, own, figures.get(bar.of === "ratio" ? bar.to : (row.forward ?? ""))),
+      ),
+    };
+  });
 }
 
 function blocksOf(measurements: readonly Measurement[]): Block[] {
@@ -60,43 +67,32 @@ function shareOf(blocks: readonly Block[], flops: number): number {
   return median(blocks.map(({ times, product }) => (100 * flops * mean(product)) / (mean(times) * PRODUCT_FLOPS)));
 }
 
-function resultOf(row: Row, measurements: readonly Measurement[], leasts: Leasts): Result {
+function figuresOf(name: string, measurements: readonly Measurement[]): Figures {
   const blocks = blocksOf(measurements);
-  const least = leasts.get(row.name)!;
+  const least = Math.min(...blocks.map(({ times }) => mean(times)));
   const { flops, forwardFlops, part } = measurements[0]!;
-  const forward = row.forward === undefined ? undefined : leasts.get(row.forward);
   const peaks = measurements.flatMap(({ residentPeak }) => residentPeak ?? []);
-  const product = PRODUCT_FLOPS / Math.min(...blocks.flatMap((block) => block.product)) / 1e6;
-  const figures = {
-    name: row.name,
+  return {
+    name,
     median: median(blocks.flatMap(({ times }) => times)),
     least,
-    product,
-    ...(forward === undefined ? {} : { forwards: least / forward }),
+    product: PRODUCT_FLOPS / Math.min(...blocks.flatMap((block) => block.product)) / 1e6,
     ...(flops === undefined ? {} : { speed: flops / least / 1e6, share: shareOf(blocks, flops) }),
     ...(flops === undefined || forwardFlops === undefined ? {} : { count: flops / forwardFlops }),
     ...(peaks.length === 0 ? {} : { peak: Math.max(...peaks) }),
     ...(part === undefined ? {} : { part }),
   };
-  return { ...figures, verdicts: row.bars.flatMap((bar) => verdict(bar, figures, leasts)) };
 }
 
-function verdict(bar: Bar, figures: Omit<Result, "verdicts">, leasts: Leasts): Verdict[] {
-  if (bar.of === "share") return [{ text: `≥ ${bar.least} %`, met: figures.share! >= bar.least }];
-  if (bar.of === "peak") return [{ text: `< ${bar.most / 1e6} MB`, met: figures.peak! < bar.most }];
-  if (bar.of === "prediction") return predicted(bar.most, figures);
-  const other = leasts.get(bar.to);
+/** @param other the row that it is held against, if it was measured. */
+function verdict(bar: Bar, own: Figures, other: Figures | undefined): Verdict[] {
+  if (bar.of === "share") return [{ text: `≥ ${bar.least} %`, met: own.share! >= bar.least }];
+  if (bar.of === "peak") return [{ text: `< ${bar.most / 1e6} MB`, met: own.peak! < bar.most }];
   if (other === undefined) return [];
-  const ratio = figures.least / other;
-  const text = `${ratio.toFixed(2)} × ${bar.to}`;
+  const ratio = bar.of === "ratio" ? own.least / other.least : other.share! / own.share!;
+  const what = bar.of === "ratio" ? bar.to : `the ${number(own.least / ratio)} ms that the count predicts`;
+  const text = `${ratio.toFixed(2)} × ${what}`;
   return [{ text: Number.isFinite(bar.most) ? `${text} (≤ ${bar.most})` : text, met: ratio <= bar.most }];
-}
-
-function predicted(most: number, { least, forwards, count }: Omit<Result, "verdicts">): Verdict[] {
-  if (forwards === undefined || count === undefined) return [];
-  const ratio = forwards / count;
-  const expected = number(least / ratio);
-  return [{ text: `${ratio.toFixed(2)} × the ${expected} ms that the count predicts (≤ ${most})`, met: ratio <= most }];
 }
 
 const HEAD = ["", "ms", "least", "forwards", "count", "GF/s", "1024³", "share", "peak MB", "part"];

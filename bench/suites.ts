@@ -9,7 +9,10 @@ export type Bar =
   | { readonly of: "peak"; readonly most: number }
   /** Of its time to that of another row. */
   | { readonly of: "ratio"; readonly to: string; readonly most: number }
-  /** Of its time to what its products would take at the speed of the forward pass. */
+  /**
+   * Of its time to what its products would take at the speed of the forward pass, each speed as a share of the product's:
+   * a forward pass is measured minutes apart from a long summary.
+   */
   | { readonly of: "prediction"; readonly most: number };
 
 /** Makes the measurement of a row, each time in a fresh process: here, or in PyTorch. */
