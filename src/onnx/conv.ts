@@ -1,173 +1,101 @@
-import { isBatch, type Node } from "../graph/index.ts";
+import type { Node } from "../graph/index.ts";
 import type { ConvAttrs, ConvInputAttrs, ConvWeightAttrs, PoolAttrs, Window } from "../ops/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import type { Lower, Lowering } from "./lowering.ts";
 import type { Attribute } from "./model-proto.ts";
+import {
+  type Convolution,
+  convByTaps,
+  convByWindows,
+  spatial,
+  weightByTaps,
+  weightByWindows,
+  windowSlices,
+} from "./windows.ts";
 
-/** https://onnx.ai/onnx/operators/onnx__Conv.html */
-export const conv: Lower<ConvAttrs> = (to, node, [x, w]) => {
-  if (to.precision === "float64") return productConv(to, node, x!, w!);
-  return to.emit("Conv", [x!, w!], { ...windowAttributes(node.attrs), group: node.attrs.groups });
+/** Channels from which on matrix products over channels alone are worth while. */
+const WIDE = 16;
+
+/** Up to so many places in an image, the engine's convolution, which goes image by image, has too little to do in each. */
+const FEW_PLACES = 16;
+
+export const conv: Lower<ConvAttrs> = (to, { attrs, inputs, shape }, [x, w]) => {
+  const [outputs, perGroup, ...kernel] = inputs[1]!.shape as number[];
+  const places = shape.slice(2) as number[];
+  const channels = perGroup! * attrs.groups;
+  return convolution(to, { window: attrs, groups: attrs.groups, channels, outputs: outputs!, kernel, places }, x!, w!);
 };
 
-/** https://onnx.ai/onnx/operators/onnx__ConvTranspose.html */
 export const convInput: Lower<ConvInputAttrs> = (to, node, [z, w]) => {
-  if (to.precision === "float64") return flippedConv(to, node, z!, w!);
+  const [outputs, channels, ...kernel] = node.inputs[1]!.shape as number[];
   const { attrs } = node;
-  const [kernel, places] = [spatial(node.inputs[1]!), spatial(node.inputs[0]!)];
-  const rest = attrs.size.map((length, i) => {
-    const reached = attrs.stride[i]! * (places[i]! - 1) + attrs.dilation[i]! * (kernel[i]! - 1) + 1;
-    return length + attrs.before[i]! + attrs.after[i]! - reached;
-  });
-  return to.emit("ConvTranspose", [z!, w!], {
-    ...windowAttributes(attrs),
-    group: attrs.groups,
-    output_padding: rest,
-  });
+  const asConv =
+    attrs.groups === 1 &&
+    Math.min(outputs!, channels!) >= WIDE &&
+    attrs.stride.every((step) => step === 1) &&
+    kernel.every((length, i) => Math.max(attrs.before[i]!, attrs.after[i]!) <= attrs.dilation[i]! * (length - 1));
+  if (asConv || to.precision === "float64") return turnedConv(to, node, z!, w!);
+  return convTranspose(to, node, z!, w!);
 };
 
-/**
- * The weight gradient is a convolution of the images with the results' gradients as its kernel, samples and channels
- * exchanged, stride and dilation too.
- */
-export const convWeight: Lower<ConvWeightAttrs> = (to, node, [x, z]) => {
-  const { attrs, inputs } = node;
-  if (to.precision === "float64") return productWeight(to, node, x!, z!);
-  const [images] = inputs;
-  const perGroup = (images!.shape[1] as number) / attrs.groups;
-  const samples = isBatch(images!.shape[0]!) ? -1 : attrs.groups * images!.shape[0]!;
-  const byGroup = to.emit("Reshape", [x!, to.ints([0, attrs.groups, perGroup, ...spatial(images!)])]);
-  const swapped = to.emit("Transpose", [byGroup], { perm: [2, 1, 0, ...attrs.stride.map((_, i) => i + 3)] });
-  const rows = to.emit("Reshape", [swapped, to.ints([perGroup, samples, ...spatial(images!)])]);
-  const kernels = to.emit("Transpose", [z!], { perm: swapFirst(attrs.stride.length) });
-  const { stride, dilation } = attrs;
-  const exchanged = windowAttributes({ ...attrs, stride: dilation, dilation: stride });
-  const wide = to.emit("Conv", [rows, kernels], { ...exchanged, group: attrs.groups });
-  const axes = attrs.kernel.map((_, i) => i + 2);
-  const cut = to.emit("Slice", [wide, to.ints(axes.map(() => 0)), to.ints(attrs.kernel), to.ints(axes)]);
-  return to.emit("Transpose", [cut], { perm: swapFirst(attrs.stride.length) });
+export const convWeight: Lower<ConvWeightAttrs> = (to, { attrs, inputs: [images, results], shape }, [x, z]) => {
+  const { groups, kernel } = attrs;
+  const channels = images!.shape[1] as number;
+  const form = { window: attrs, groups, channels, outputs: shape[0] as number, kernel, places: spatial(results!) };
+  return groups === 1 && channels >= WIDE ? weightByTaps(to, form, x!, z!) : weightByWindows(to, form, x!, z!);
 };
 
 /**
  * The largest of the entries under each window. https://onnx.ai/onnx/operators/onnx__Max.html: unlike MaxPool it passes NaN
  * on, and −∞ in float32.
  */
-export const maxPool: Lower<PoolAttrs> = (to, { attrs, shape }, [x]) => {
-  const all = { ...attrs, fill: Number.NEGATIVE_INFINITY };
-  return to.emit("Max", windowSlices(to, x!, all, attrs.kernel, shape.slice(2) as number[]));
-};
+export const maxPool: Lower<PoolAttrs> = (to, { attrs, shape }, [x]) =>
+  to.emit("Max", windowSlices(to, x!, attrs, attrs.kernel, shape.slice(2) as number[], 2, Number.NEGATIVE_INFINITY));
 
 /** The engine numbers the entries of the whole tensor, and takes a NaN only as infinity. */
 export const maxPoolIndex: Lower<PoolAttrs> = (to, { attrs, inputs }, [x]) => {
   const shown = to.emit("Where", [to.emit("IsNaN", [x!]), to.number(Number.POSITIVE_INFINITY), x!]);
-  const [, index] = to.emitAll("MaxPool", [shown], 2, poolAttributes(attrs));
+  const [, index] = to.emitAll("MaxPool", [shown], 2, { ...windowAttributes(attrs), kernel_shape: attrs.kernel });
   const entries = sizeOf(spatial(inputs[0]!));
   return to.emit("Mod", [index!, to.constant([entries], [], "int")]);
 };
 
-function spatial({ shape }: Node): number[] {
-  return shape.slice(2) as number[];
+/** https://onnx.ai/onnx/operators/onnx__Conv.html */
+function convolution(to: Lowering, form: Convolution, x: string, w: string): string {
+  const { window, groups, channels, places } = form;
+  if (groups === 1 && channels >= WIDE && sizeOf(places) <= FEW_PLACES) return convByTaps(to, form, x, w);
+  if (to.precision === "float64") return convByWindows(to, form, x, w);
+  return to.emit("Conv", [x, w], { ...windowAttributes(window), group: groups });
 }
 
-function windowAttributes({ stride, before, after, dilation }: Window): Record<string, Attribute> {
-  return { strides: stride, pads: [...before, ...after], dilations: dilation };
-}
-
-function poolAttributes(attrs: PoolAttrs): Record<string, Attribute> {
-  return { ...windowAttributes(attrs), kernel_shape: attrs.kernel };
-}
-
-function swapFirst(axes: number): number[] {
-  return [1, 0, ...Array.from({ length: axes }, (_, i) => i + 2)];
-}
-
-/** A convolution as a matrix product with the windows' entries, where the engine has no operator for it. */
-function productConv(to: Lowering, { attrs, inputs, shape }: Node<ConvAttrs>, x: string, w: string): string {
-  const columns = windows(to, inputs[0]!, x, attrs, spatial(inputs[1]!), shape.slice(2) as number[]);
-  const product = to.emit("MatMul", [groupedRows(to, inputs[1]!, w, attrs.groups), columns]);
-  return to.emit("Reshape", [product, to.ints([0, ...(shape.slice(1) as number[])])]);
-}
-
-/** Weights [O, C / groups, …kernel] as [groups, O / groups, C / groups · kernel]. */
-function groupedRows(to: Lowering, { shape }: Node, w: string, groups: number): string {
-  const [outputs, ...row] = shape as number[];
-  return to.emit("Reshape", [w, to.ints([groups, outputs! / groups, sizeOf(row)])]);
-}
-
-/** The entries under the windows, [N, groups, C / groups · kernel, places]. */
-function windows(
-  to: Lowering,
-  image: Node,
-  x: string,
-  attrs: ConvAttrs,
-  kernel: readonly number[],
-  places: readonly number[],
-): string {
-  const channels = image.shape[1] as number;
-  const count = sizeOf(places);
-  const taps = windowSlices(to, x, attrs, kernel, places).map((tap) =>
-    to.emit("Reshape", [tap, to.ints([0, channels, 1, count])]),
-  );
-  const stacked = to.emit("Concat", taps, { axis: 2 });
-  return to.emit("Reshape", [stacked, to.ints([0, attrs.groups, (channels / attrs.groups) * taps.length, count])]);
-}
-
-/** For each entry of the kernel, row-major, what it meets at all places: [N, C, …places]; `fill` where it meets nothing. */
-function windowSlices(
-  to: Lowering,
-  x: string,
-  { stride, before, after, dilation, fill = 0 }: Window & { readonly fill?: number },
-  kernel: readonly number[],
-  places: readonly number[],
-): string[] {
-  const padding = [...before, ...after].some((amount) => amount > 0);
-  const ends = to.ints([0, 0, ...before, 0, 0, ...after]);
-  const padded = padding ? to.emit("Pad", [x, ends, to.number(fill)]) : x;
-  const axes = to.ints(kernel.map((_, axis) => axis + 2));
-  return eachIndex(kernel).map((at) => {
-    const starts = at.map((k, axis) => k * dilation[axis]!);
-    const stops = starts.map((start, axis) => start + (places[axis]! - 1) * stride[axis]! + 1);
-    return to.emit("Slice", [padded, to.ints(starts), to.ints(stops), axes, to.ints(stride)]);
+/** https://onnx.ai/onnx/operators/onnx__ConvTranspose.html */
+function convTranspose(to: Lowering, { attrs, inputs }: Node<ConvInputAttrs>, z: string, w: string): string {
+  const [places, kernel] = inputs.map(spatial);
+  const rest = attrs.size.map((length, i) => {
+    const reached = attrs.stride[i]! * (places![i]! - 1) + attrs.dilation[i]! * (kernel![i]! - 1) + 1;
+    return length + attrs.before[i]! + attrs.after[i]! - reached;
   });
-}
-
-/** Every index of an array of this shape, row-major. */
-function eachIndex(shape: readonly number[]): number[][] {
-  return shape.reduce<number[][]>(
-    (indices, length) => indices.flatMap((index) => Array.from({ length }, (_, k) => [...index, k])),
-    [[]],
-  );
-}
-
-/** The sum over the images of products of their windows with the results' gradients. */
-function productWeight(to: Lowering, { attrs, inputs, shape }: Node<ConvWeightAttrs>, x: string, z: string): string {
-  const [images, results] = inputs;
-  const places = spatial(results!);
-  const columns = windows(to, images!, x, attrs, attrs.kernel, places);
-  const outputs = (results!.shape[1] as number) / attrs.groups;
-  const rows = to.emit("Reshape", [z, to.ints([0, attrs.groups, outputs, sizeOf(places)])]);
-  const products = to.emit("MatMul", [rows, to.emit("Transpose", [columns], { perm: [0, 1, 3, 2] })]);
-  const sum = to.emit("ReduceSum", [products, to.ints([0])], { keepdims: 0 });
-  return to.emit("Reshape", [sum, to.ints(shape as number[])]);
+  return to.emit("ConvTranspose", [z, w], { ...windowAttributes(attrs), group: attrs.groups, output_padding: rest });
 }
 
 /** The transposed convolution as one with stride 1, of results spread out by zeros with the kernel turned round. */
-function flippedConv(to: Lowering, node: Node<ConvInputAttrs>, z: string, w: string): string {
-  const { attrs, inputs, shape } = node;
-  const { size, stride, before, dilation, groups } = attrs;
+function turnedConv(to: Lowering, { attrs, inputs }: Node<ConvInputAttrs>, z: string, w: string): string {
   const [results, weights] = inputs;
-  const [places, kernel] = [spatial(results!), spatial(weights!)];
-  const spread = spreadOut(to, results!, z, stride);
+  const { size, stride, before, dilation, groups } = attrs;
+  const [outputs, perGroup, ...kernel] = weights!.shape as number[];
+  const places = spatial(results!);
   const reach = kernel.map((length, i) => dilation[i]! * (length - 1));
   const ahead = reach.map((length, i) => length - before[i]!);
   const behind = size.map((length, i) => length + reach[i]! - places[i]! * stride[i]! - ahead[i]!);
-  const padded = to.emit("Pad", [spread, to.ints([0, 0, ...ahead, 0, 0, ...behind])]);
-  const none = stride.map(() => 0);
-  const plain = { stride: stride.map(() => 1), before: none, after: none, dilation, groups };
-  const padShape = [...results!.shape.slice(0, 2), ...size.map((length, i) => length + reach[i]!)];
-  const columns = windows(to, { ...results!, shape: padShape }, padded, plain, kernel, size);
-  const product = to.emit("MatMul", [turnedRows(to, weights!, w, groups), columns]);
-  return to.emit("Reshape", [product, to.ints([0, ...(shape.slice(1) as number[])])]);
+  const form = {
+    window: { stride: stride.map(() => 1), before: ahead, after: behind, dilation },
+    groups,
+    channels: outputs!,
+    outputs: perGroup! * groups,
+    kernel,
+    places: size,
+  };
+  return convolution(to, form, spreadOut(to, results!, z, stride), turned(to, weights!, w, groups));
 }
 
 /** Images with stride − 1 zeros after each entry. */
@@ -181,14 +109,17 @@ function spreadOut(to: Lowering, { shape }: Node, z: string, stride: readonly nu
   return to.emit("Reshape", [wide, to.ints([0, channels!, ...places.map((count, i) => count * stride[i]!)])]);
 }
 
-/** Weights [O, C / groups, …kernel] as [groups, C / groups, O / groups · kernel] with the kernel turned round. */
-function turnedRows(to: Lowering, { shape }: Node, w: string, groups: number): string {
+/** Weights [O, C / groups, …kernel] as [C, O / groups, …kernel] with the kernel turned round. */
+function turned(to: Lowering, { shape }: Node, w: string, groups: number): string {
   const [outputs, perGroup, ...kernel] = shape as number[];
   const byGroup = to.emit("Reshape", [w, to.ints([groups, outputs! / groups, perGroup!, ...kernel])]);
   const axes = kernel.map((_, i) => i + 3);
   const all = (value: number): string => to.ints(axes.map(() => value));
-  const turned = to.emit("Slice", [byGroup, all(-1), all(Number.MIN_SAFE_INTEGER), to.ints(axes), all(-1)]);
-  const exchanged = to.emit("Transpose", [turned], { perm: [0, 2, 1, ...axes] });
-  const row = (outputs! / groups) * sizeOf(kernel);
-  return to.emit("Reshape", [exchanged, to.ints([groups, perGroup!, row])]);
+  const backwards = to.emit("Slice", [byGroup, all(-1), all(Number.MIN_SAFE_INTEGER), to.ints(axes), all(-1)]);
+  const exchanged = to.emit("Transpose", [backwards], { perm: [0, 2, 1, ...axes] });
+  return to.emit("Reshape", [exchanged, to.ints([perGroup! * groups, outputs! / groups, ...kernel])]);
+}
+
+function windowAttributes({ stride, before, after, dilation }: Window): Record<string, Attribute> {
+  return { strides: stride, pads: [...before, ...after], dilations: dilation };
 }

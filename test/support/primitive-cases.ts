@@ -160,6 +160,11 @@ const convolutions = [
   ["groups", convolution([4, 3, 3], [6, 2, 2, 2], { groups: 2 })],
   ["depthwise", convolution([3, 4, 3], [3, 1, 2, 2], { groups: 3, stride: [2, 1] })],
   ["several batches", convolution([1, 3, 3], [2, 1, 2, 2], { samples: batches(2) })],
+  // Engines compute those with many channels in ways of their own; see src/onnx/conv.ts.
+  ["many channels", convolution([16, 3, 2], [17, 16, 2, 2], { before: [1, 0], after: [0, 1] })],
+  ["many channels and places", convolution([17, 20], [16, 17, 3], { before: [2], after: [1] })],
+  ["many channels, stride, dilation", convolution([16, 9], [16, 16, 2], { stride: [2], dilation: [3], after: [1] })],
+  ["many channels, outside", convolution([16, 2], [16, 16, 2], { before: [2], after: [1] })],
 ] as const;
 
 const pool = (kernel: number[], options: Partial<o.PoolAttrs> = {}): o.PoolAttrs => {

@@ -1,0 +1,116 @@
+import type { Node } from "../graph/index.ts";
+import type { Window } from "../ops/index.ts";
+import { sizeOf } from "../util/ndarray.ts";
+import type { Lowering } from "./lowering.ts";
+
+/** A convolution of images [N, C, …size] by weights [O, C / groups, …kernel], with results [N, O, …places]. */
+export interface Convolution {
+  readonly window: Window;
+  readonly groups: number;
+  readonly channels: number;
+  readonly outputs: number;
+  readonly kernel: readonly number[];
+  readonly places: readonly number[];
+}
+
+/** The lengths of the axes after samples and channels. */
+export function spatial({ shape }: Node): number[] {
+  return shape.slice(2) as number[];
+}
+
+/** As a matrix product of the weights with the entries under the windows of each image. */
+export function convByWindows(to: Lowering, form: Convolution, x: string, w: string): string {
+  const { groups, outputs, channels, kernel, places } = form;
+  const row = (channels / groups) * sizeOf(kernel);
+  const rows = to.emit("Reshape", [w, to.ints([groups, outputs / groups, row])]);
+  const product = to.emit("MatMul", [rows, windows(to, form, x)]);
+  return to.emit("Reshape", [product, to.ints([0, outputs, ...places])]);
+}
+
+/** The weights' gradient as one matrix product for each image, and their sum. */
+export function weightByWindows(to: Lowering, form: Convolution, x: string, z: string): string {
+  const { groups, outputs, channels, kernel, places } = form;
+  const rows = to.emit("Reshape", [z, to.ints([0, groups, outputs / groups, sizeOf(places)])]);
+  const columns = to.emit("Transpose", [windows(to, form, x)], { perm: [0, 1, 3, 2] });
+  const sum = to.emit("ReduceSum", [to.emit("MatMul", [rows, columns]), to.ints([0])], { keepdims: 0 });
+  return to.emit("Reshape", [sum, to.ints([outputs, channels / groups, ...kernel])]);
+}
+
+/** The entries under the windows, [N, groups, C / groups · kernel, places]. */
+function windows(to: Lowering, { window, groups, channels, kernel, places }: Convolution, x: string): string {
+  const count = sizeOf(places);
+  const taps = windowSlices(to, x, window, kernel, places, 2).map((tap) =>
+    to.emit("Reshape", [tap, to.ints([0, channels, 1, count])]),
+  );
+  const stacked = to.emit("Concat", taps, { axis: 2 });
+  return to.emit("Reshape", [stacked, to.ints([0, groups, (channels / groups) * taps.length, count])]);
+}
+
+/** As a sum over the kernel's entries of products of channels alone, over all images at once; in one group. */
+export function convByTaps(to: Lowering, form: Convolution, x: string, w: string): string {
+  const { channels, outputs, kernel, places } = form;
+  const count = sizeOf(kernel);
+  const last = to.emit("Transpose", [w], { perm: [...kernel.map((_, i) => i + 2), 1, 0] });
+  const entries = to.emit("Reshape", [last, to.ints([count, channels, outputs])]);
+  const factors = count === 1 ? [entries] : to.emitAll("Split", [entries], count, { axis: 0, num_outputs: count });
+  let sum: string[] = [];
+  taps(to, form, x).forEach((tap, k) => {
+    const factor = to.emit("Reshape", [factors[k]!, to.ints([channels, outputs])]);
+    sum = [to.emit("Gemm", [tap, factor, ...sum])];
+  });
+  const wide = to.emit("Reshape", [sum[0]!, to.ints([-1, ...places, outputs])]);
+  return to.emit("Transpose", [wide], { perm: [0, places.length + 1, ...places.map((_, i) => i + 1)] });
+}
+
+/** The weights' gradient as products of channels alone, over all images at once; in one group. */
+export function weightByTaps(to: Lowering, form: Convolution, x: string, z: string): string {
+  const { channels, outputs, kernel, places } = form;
+  const first = to.emit("Transpose", [z], { perm: [1, 0, ...places.map((_, i) => i + 2)] });
+  const rows = to.emit("Reshape", [first, to.ints([outputs, -1])]);
+  const products = taps(to, form, x).map((tap) =>
+    to.emit("Reshape", [to.emit("MatMul", [rows, tap]), to.ints([outputs, 1, channels])]),
+  );
+  const turned = to.emit("Transpose", [to.emit("Concat", products, { axis: 1 })], { perm: [0, 2, 1] });
+  return to.emit("Reshape", [turned, to.ints([outputs, channels, ...kernel])]);
+}
+
+/** For each entry of the kernel, row-major, what it meets at all places of all images: [N · places, C]. */
+function taps(to: Lowering, { window, channels, kernel, places }: Convolution, x: string): string[] {
+  const last = to.emit("Transpose", [x], { perm: [0, ...kernel.map((_, i) => i + 2), 1] });
+  return windowSlices(to, last, window, kernel, places, 1).map((tap) =>
+    to.emit("Reshape", [tap, to.ints([-1, channels])]),
+  );
+}
+
+/**
+ * For each entry of the kernel, row-major, what it meets at all places, along the spatial axes from `first` on; `fill`
+ * where it meets nothing.
+ */
+export function windowSlices(
+  to: Lowering,
+  x: string,
+  { stride, before, after, dilation }: Window,
+  kernel: readonly number[],
+  places: readonly number[],
+  first: 1 | 2,
+  fill: number = 0,
+): string[] {
+  const axes = kernel.map((_, i) => i + first);
+  const padding = [...before, ...after].some((amount) => amount !== 0);
+  const around = (amounts: readonly number[]): readonly number[] =>
+    first === 1 ? [0, ...amounts, 0] : [0, 0, ...amounts];
+  const padded = padding ? to.emit("Pad", [x, to.ints([...around(before), ...around(after)]), to.number(fill)]) : x;
+  return eachIndex(kernel).map((at) => {
+    const starts = at.map((k, axis) => k * dilation[axis]!);
+    const stops = starts.map((start, axis) => start + (places[axis]! - 1) * stride[axis]! + 1);
+    return to.emit("Slice", [padded, to.ints(starts), to.ints(stops), to.ints(axes), to.ints(stride)]);
+  });
+}
+
+/** Every index of an array of this shape, row-major. */
+function eachIndex(shape: readonly number[]): number[][] {
+  return shape.reduce<number[][]>(
+    (indices, length) => indices.flatMap((index) => Array.from({ length }, (_, k) => [...index, k])),
+    [[]],
+  );
+}
