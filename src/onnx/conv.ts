@@ -1,8 +1,7 @@
 import type { Node } from "../graph/index.ts";
-import type { ConvAttrs, ConvInputAttrs, ConvWeightAttrs, PoolAttrs, Window } from "../ops/index.ts";
+import type { ConvAttrs, ConvInputAttrs, ConvWeightAttrs } from "../ops/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import type { Lower, Lowering } from "./lowering.ts";
-import type { Attribute } from "./model-proto.ts";
 import {
   type Convolution,
   convByTaps,
@@ -10,7 +9,7 @@ import {
   spatial,
   weightByTaps,
   weightByWindows,
-  windowSlices,
+  windowAttributes,
 } from "./windows.ts";
 
 /** Channels from which on matrix products over channels alone are worth while. */
@@ -43,21 +42,6 @@ export const convWeight: Lower<ConvWeightAttrs> = (to, { attrs, inputs: [images,
   const channels = images!.shape[1] as number;
   const form = { window: attrs, groups, channels, outputs: shape[0] as number, kernel, places: spatial(results!) };
   return groups === 1 && channels >= WIDE ? weightByTaps(to, form, x!, z!) : weightByWindows(to, form, x!, z!);
-};
-
-/**
- * The largest of the entries under each window. https://onnx.ai/onnx/operators/onnx__Max.html: unlike MaxPool it passes NaN
- * on, and −∞ in float32.
- */
-export const maxPool: Lower<PoolAttrs> = (to, { attrs, shape }, [x]) =>
-  to.emit("Max", windowSlices(to, x!, attrs, attrs.kernel, shape.slice(2) as number[], 2, Number.NEGATIVE_INFINITY));
-
-/** The engine numbers the entries of the whole tensor, and takes a NaN only as infinity. */
-export const maxPoolIndex: Lower<PoolAttrs> = (to, { attrs, inputs }, [x]) => {
-  const shown = to.emit("Where", [to.emit("IsNaN", [x!]), to.number(Number.POSITIVE_INFINITY), x!]);
-  const [, index] = to.emitAll("MaxPool", [shown], 2, { ...windowAttributes(attrs), kernel_shape: attrs.kernel });
-  const entries = sizeOf(spatial(inputs[0]!));
-  return to.emit("Mod", [index!, to.constant([entries], [], "int")]);
 };
 
 /** https://onnx.ai/onnx/operators/onnx__Conv.html */
@@ -118,8 +102,4 @@ function turned(to: Lowering, { shape }: Node, w: string, groups: number): strin
   const backwards = to.emit("Slice", [byGroup, all(-1), all(Number.MIN_SAFE_INTEGER), to.ints(axes), all(-1)]);
   const exchanged = to.emit("Transpose", [backwards], { perm: [0, 2, 1, ...axes] });
   return to.emit("Reshape", [exchanged, to.ints([perGroup! * groups, outputs! / groups, ...kernel])]);
-}
-
-function windowAttributes({ stride, before, after, dilation }: Window): Record<string, Attribute> {
-  return { strides: stride, pads: [...before, ...after], dilations: dilation };
 }

@@ -1,7 +1,8 @@
 import type { AttrsOf, Primitive } from "../ops/index.ts";
 import { internal } from "../util/errors.ts";
-import { conv, convInput, convWeight, maxPool, maxPoolIndex } from "./conv.ts";
+import { conv, convInput, convWeight } from "./conv.ts";
 import { type Lower, type Lowering, reshapeTo } from "./lowering.ts";
+import { gather, maxPool, maxPoolIndex } from "./pool.ts";
 import { argmax, indexAdd, max } from "./select.ts";
 
 /** The operator of the same meaning, with no attributes. */
@@ -55,7 +56,7 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   sum: (to, { attrs }, [x]) => to.emit("ReduceSum", [x!, to.ints(attrs.axes)], { keepdims: 0 }),
   cumsum: (to, { attrs: { axis, reverse } }, [x]) =>
     to.emit("CumSum", [x!, to.constant([axis], [], "int")], { reverse: Number(reverse) }),
-  gather: (to, { attrs }, inputs) => to.emit("GatherElements", inputs, { axis: attrs.axis }),
+  gather,
   scatterAdd: (to, { attrs, shape, dtype }, [x, index]) => {
     const zeros = to.emit("Expand", [to.constant([0], [], dtype), to.shape(shape)]);
     return to.emit("ScatterElements", [zeros, index!, x!], { axis: attrs.axis, reduction: "add" });

@@ -2,6 +2,7 @@ import type { Node } from "../graph/index.ts";
 import type { Window } from "../ops/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import type { Lowering } from "./lowering.ts";
+import type { Attribute } from "./model-proto.ts";
 
 /** A convolution of images [N, C, …size] by weights [O, C / groups, …kernel], with results [N, O, …places]. */
 export interface Convolution {
@@ -16,6 +17,11 @@ export interface Convolution {
 /** The lengths of the axes after samples and channels. */
 export function spatial({ shape }: Node): number[] {
   return shape.slice(2) as number[];
+}
+
+/** How a window moves, as attributes of ONNX operators. */
+export function windowAttributes({ stride, before, after, dilation }: Window): Record<string, Attribute> {
+  return { strides: stride, pads: [...before, ...after], dilations: dilation };
 }
 
 /** As a matrix product of the weights with the entries under the windows of each image. */
