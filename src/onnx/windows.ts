@@ -42,14 +42,20 @@ export function weightByWindows(to: Lowering, form: Convolution, x: string, z: s
   return to.emit("Reshape", [sum, to.ints([outputs, channels / groups, ...kernel])]);
 }
 
-/** The entries under the windows, [N, groups, C / groups · kernel, places]. */
+/**
+ * The entries under the windows, [N, groups, C / groups · kernel, places]: along one axis after the other, so that all but
+ * the first copies are of long stretches.
+ */
 function windows(to: Lowering, { window, groups, channels, kernel, places }: Convolution, x: string): string {
-  const count = sizeOf(places);
-  const taps = windowSlices(to, x, window, kernel, places, 2).map((tap) =>
-    to.emit("Reshape", [tap, to.ints([0, channels, 1, count])]),
-  );
-  const stacked = to.emit("Concat", taps, { axis: 2 });
-  return to.emit("Reshape", [stacked, to.ints([0, groups, (channels / groups) * taps.length, count])]);
+  let columns = to.emit("Unsqueeze", [padded(to, x, window, 2, 0), to.ints([2])]);
+  for (let axis = kernel.length - 1; axis >= 0; axis--) {
+    const taps = Array.from({ length: kernel[axis]! }, (_, k) => {
+      const { start, stop, step } = stretch(window, axis, k, places);
+      return to.emit("Slice", [columns, to.ints([start]), to.ints([stop]), to.ints([axis + 3]), to.ints([step])]);
+    });
+    columns = to.emit("Concat", taps, { axis: 2 });
+  }
+  return to.emit("Reshape", [columns, to.ints([0, groups, (channels / groups) * sizeOf(kernel), sizeOf(places)])]);
 }
 
 /** As a sum over the kernel's entries of products of channels alone, over all images at once; in one group. */
@@ -95,22 +101,32 @@ function taps(to: Lowering, { window, channels, kernel, places }: Convolution, x
 export function windowSlices(
   to: Lowering,
   x: string,
-  { stride, before, after, dilation }: Window,
+  window: Window,
   kernel: readonly number[],
   places: readonly number[],
   first: 1 | 2,
   fill: number = 0,
 ): string[] {
-  const axes = kernel.map((_, i) => i + first);
-  const padding = [...before, ...after].some((amount) => amount !== 0);
-  const around = (amounts: readonly number[]): readonly number[] =>
-    first === 1 ? [0, ...amounts, 0] : [0, 0, ...amounts];
-  const padded = padding ? to.emit("Pad", [x, to.ints([...around(before), ...around(after)]), to.number(fill)]) : x;
+  const whole = padded(to, x, window, first, fill);
+  const axes = to.ints(kernel.map((_, i) => i + first));
   return eachIndex(kernel).map((at) => {
-    const starts = at.map((k, axis) => k * dilation[axis]!);
-    const stops = starts.map((start, axis) => start + (places[axis]! - 1) * stride[axis]! + 1);
-    return to.emit("Slice", [padded, to.ints(starts), to.ints(stops), to.ints(axes), to.ints(stride)]);
+    const stretches = at.map((k, axis) => stretch(window, axis, k, places));
+    const ends = [stretches.map(({ start }) => start), stretches.map(({ stop }) => stop)].map((each) => to.ints(each));
+    return to.emit("Slice", [whole, ...ends, axes, to.ints(window.stride)]);
   });
+}
+
+/** What an entry of the kernel meets along an axis of the padded image, at all places. */
+function stretch({ stride, dilation }: Window, axis: number, k: number, places: readonly number[]) {
+  const start = k * dilation[axis]!;
+  return { start, stop: start + (places[axis]! - 1) * stride[axis]! + 1, step: stride[axis]! };
+}
+
+/** An image with its padding, the spatial axes from `first` on. */
+function padded(to: Lowering, x: string, { before, after }: Window, first: 1 | 2, fill: number): string {
+  if ([...before, ...after].every((amount) => amount === 0)) return x;
+  const ends = [before, after].flatMap((amounts) => (first === 1 ? [0, ...amounts, 0] : [0, 0, ...amounts]));
+  return to.emit("Pad", [x, to.ints(ends), to.number(fill)]);
 }
 
 /** Every index of an array of this shape, row-major. */
