@@ -1,4 +1,4 @@
-import type { Engine, EngineTensor, Session } from "../src/engine/index.ts";
+import type { CompileOptions, Engine, EngineTensor, Session } from "../src/engine/index.ts";
 import type { Graph } from "../src/graph/index.ts";
 import type { NDArray } from "../src/index.ts";
 import type { Product } from "./product.ts";
@@ -51,8 +51,8 @@ export class PacedEngine implements Engine {
     this.#engine.release(...tensors);
   }
 
-  async compile(graph: Graph): Promise<Session> {
-    const session = await this.#engine.compile(graph);
+  async compile(graph: Graph, options?: CompileOptions): Promise<Session> {
+    const session = await this.#engine.compile(graph, options);
     return {
       run: async (inputs, donated) => {
         const outputs = await session.run(inputs, donated);

@@ -26,6 +26,12 @@ export interface Session {
   dispose(): Promise<void>;
 }
 
+/** How a graph is to be compiled. */
+export interface CompileOptions {
+  /** Whether memory is given back between operators, as for a graph whose values take gigabytes; the engine's choice by default. */
+  readonly lowMemory?: boolean;
+}
+
 /** What runs graphs: ONNX Runtime, or the float64 oracle. Every method is asynchronous. */
 export interface Engine {
   readonly name: string;
@@ -42,7 +48,7 @@ export interface Engine {
   /** Frees tensors. */
   release(...tensors: EngineTensor[]): void;
   /** Compiles a graph. @throws GraphError where the engine cannot run it */
-  compile(graph: Graph): Promise<Session>;
+  compile(graph: Graph, options?: CompileOptions): Promise<Session>;
   /** Frees everything, sessions that are still alive included. */
   dispose(): Promise<void>;
 }

@@ -14,7 +14,7 @@ export {
   uploadScalar,
 } from "./data.ts";
 export { defaultEngine, setDefaultEngine } from "./default.ts";
-export type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
+export type { CompileOptions, Engine, EngineTensor, Session, Tensors } from "./engine.ts";
 export type { Mask } from "./masks.ts";
 export { type Program, Programs, type Source, sharedProgram } from "./programs.ts";
 export { ReferenceEngine } from "./reference.ts";

@@ -4,7 +4,15 @@ import type { DType, Graph } from "../graph/index.ts";
 import { outputName, type Precision, toOnnx } from "../onnx/index.ts";
 import { DisposedError, GraphError, invariant, OptionError } from "../util/errors.ts";
 import { isFloat, type NDArray } from "../util/ndarray.ts";
-import { checkBatchKnown, checkInputs, type Engine, type EngineTensor, type Session, type Tensors } from "./engine.ts";
+import {
+  type CompileOptions,
+  checkBatchKnown,
+  checkInputs,
+  type Engine,
+  type EngineTensor,
+  type Session,
+  type Tensors,
+} from "./engine.ts";
 
 /** How ONNX Runtime runs. */
 export interface OrtNodeOptions {
@@ -94,9 +102,9 @@ export class OrtNodeEngine implements Engine {
     for (const tensor of tensors) own(tensor).release();
   }
 
-  async compile(graph: Graph): Promise<Session> {
+  async compile(graph: Graph, options: CompileOptions = {}): Promise<Session> {
     checkBatchKnown(graph);
-    const session = await this.#create(graph);
+    const session = await this.#create(graph, options);
     this.#compiled++;
     this.#live.add(session);
     return {
@@ -114,9 +122,10 @@ export class OrtNodeEngine implements Engine {
     await Promise.all([...this.#live].map((session) => this.#release(session)));
   }
 
-  async #create(graph: Graph): Promise<ort.InferenceSession> {
+  async #create(graph: Graph, { lowMemory }: CompileOptions): Promise<ort.InferenceSession> {
+    const options = { ...this.#options, ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }) };
     try {
-      return await ort.InferenceSession.create(toOnnx(graph, this.precision), this.#options);
+      return await ort.InferenceSession.create(toOnnx(graph, this.precision), options);
     } catch (cause) {
       throw new GraphError(`ONNX Runtime cannot run this graph in ${this.precision}: ${(cause as Error).message}`, {
         cause,

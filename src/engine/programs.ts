@@ -12,6 +12,8 @@ export interface Program<T> {
 export interface Source<T> {
   readonly graph: Graph;
   readonly plan: T;
+  /** Whether memory counts more than speed; the engine's choice by default. */
+  readonly lowMemory?: boolean;
 }
 
 /** Compiled graphs by key, all released together. */
@@ -50,8 +52,8 @@ export class Programs {
     return program;
   }
 
-  async #compile<T>({ graph, plan }: Source<T>): Promise<Program<T>> {
-    return { session: await this.engine.compile(graph), plan };
+  async #compile<T>({ graph, plan, ...options }: Source<T>): Promise<Program<T>> {
+    return { session: await this.engine.compile(graph, options), plan };
   }
 
   /** Releases every session. */

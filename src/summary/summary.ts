@@ -57,6 +57,9 @@ export function directionInput(name: string): string {
   return `u:${name}`;
 }
 
+/** For passes that keep to a limit: what one of them holds must be free for the next. */
+const LOW_MEMORY = { lowMemory: true } as const;
+
 /** Real numbers that the values of a summary may take at one time where its batch cannot be split: 4 GiB in float32. */
 const MOST_VALUES = 2 ** 30;
 
@@ -87,7 +90,8 @@ export function summarySource(
   const fits = split.splits || peakSize(whole.graph, samples) <= limit;
   const [first, ...rest] = fits ? [whole] : severalPasses(b, loss, seeds, samples, limit);
   const { graph, terms } = first!;
-  return { graph, plan: { terms, rest, samples, checks, masks, split, width: widest(graph) } };
+  const plan = { terms, rest, samples, checks, masks, split, width: widest(graph) };
+  return { graph, plan, ...(fits ? {} : LOW_MEMORY) };
 }
 
 function widest({ nodes }: Graph): number {
@@ -111,7 +115,7 @@ export async function compileRest(
   const ahead = totalsSource(plan);
   const totals = ahead && (await compile("totals", ahead));
   const rest: Program<readonly Term[]>[] = [];
-  for (const { name, graph, terms } of plan.rest) rest.push(await compile(name, { graph, plan: terms }));
+  for (const { name, graph, terms } of plan.rest) rest.push(await compile(name, { graph, plan: terms, ...LOW_MEMORY }));
   return { totals, rest };
 }
 
