@@ -5,6 +5,7 @@ import {
   batchNorms,
   type ChainOptions,
   checkScaling,
+  inOrder,
   linearChain,
   linearLayers,
   type Scaling,
@@ -45,6 +46,13 @@ export class AutoencoderMLP extends Module {
     this.norms_enc = batchNorms("autoencoderMLP", widths, batchNorm);
     this.norms_dec = batchNorms("autoencoderMLP", widths.toReversed(), batchNorm);
     initialise("autoencoderMLP", this, options, scaling !== false);
+  }
+
+  override fields(): [string, unknown][] {
+    return [
+      ...inOrder(["layers_enc", this.layers_enc], ["norms_enc", this.norms_enc]),
+      ...inOrder(["layers_dec", this.layers_dec], ["norms_dec", this.norms_dec]),
+    ];
   }
 
   override forward(x: Tensor): Tensor {

@@ -23,15 +23,16 @@ const WINDOW = 2;
  * with `batchNorm` there are `bn1`, …, `bn4` after the first four of them.
  */
 export class LeNet extends Module {
+  // In the order in which they work, so that partitions cut them along it.
   readonly conv1: Conv2d;
-  readonly conv2: Conv2d;
-  readonly fc1: Linear;
-  readonly fc2: Linear;
-  readonly fc3: Linear;
   readonly bn1?: BatchNorm2d;
+  readonly conv2: Conv2d;
   readonly bn2?: BatchNorm2d;
+  readonly fc1: Linear;
   readonly bn3?: BatchNorm1d;
+  readonly fc2: Linear;
   readonly bn4?: BatchNorm1d;
+  readonly fc3: Linear;
   readonly #activation: (x: Tensor) => Tensor;
   readonly #scaling: boolean;
   readonly #classification: boolean;

@@ -24,6 +24,18 @@ export function batchNorms(where: string, widths: readonly number[], wanted: boo
   return wanted ? widths.slice(1, -1).map((width) => new BatchNorm1d(width)) : [];
 }
 
+/** Layers and what follows each, by name and in the order in which they work, so that partitions cut them along it. */
+export function inOrder(
+  layers: readonly [name: string, modules: readonly Module[]],
+  norms: readonly [name: string, modules: readonly Module[]],
+): [string, Module][] {
+  return layers[1].flatMap((layer, i) => {
+    const norm = norms[1][i];
+    const named: [string, Module] = [`${layers[0]}.${i}`, layer];
+    return norm ? [named, [`${norms[0]}.${i}`, norm]] : [named];
+  });
+}
+
 /** What lies between linear layers. */
 export interface ChainOptions {
   readonly activation: (x: Tensor) => Tensor;

@@ -46,6 +46,15 @@ test("with batchNorm is linear layers, batch normalisation and activations in tu
     "norms.1.running_var",
     "norms.1.num_batches_tracked",
   ]);
+  // In the order in which they work.
+  expect(model.namedModules().map(([name]) => name)).toEqual([
+    "",
+    "layers.0",
+    "norms.0",
+    "layers.1",
+    "norms.1",
+    "layers.2",
+  ]);
   const [first, second, last] = model.layers;
   const byHand = new nn.Sequential(
     first!,

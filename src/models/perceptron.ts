@@ -5,6 +5,7 @@ import {
   batchNorms,
   type ChainOptions,
   checkScaling,
+  inOrder,
   linearChain,
   linearLayers,
   type Scaling,
@@ -43,6 +44,10 @@ export class Perceptron extends Module {
     this.#chain = { activation: activationOf("perceptron", activation), scaling, norms: this.norms };
     this.#classification = classification;
     initialise("perceptron", this, options, scaling !== false);
+  }
+
+  override fields(): [string, unknown][] {
+    return inOrder(["layers", this.layers], ["norms", this.norms]);
   }
 
   override forward(x: Tensor): Tensor {
