@@ -49,6 +49,17 @@ test("uniform and normal, PyTorch's by default", () => {
   expectMoments(init.normal(WIDE, { mean: 2, std: 0.5, random: random() }), 2, 0.5);
 });
 
+test("sparse matrices have as many zeros in each column, at places of their own", () => {
+  const { data } = init.sparse([50, 40], { sparsity: 0.21, random: random() });
+  const zeros = Array.from({ length: 40 }, (_, j) => [...Array(50).keys()].filter((i) => data[i * 40 + j] === 0));
+  expect(zeros.map((rows) => rows.length)).toEqual(Array(40).fill(11));
+  expect(new Set(zeros.map(String)).size).toBe(40);
+  const others = data.filter((value) => value !== 0);
+  expectMoments({ shape: [others.length], data: others }, 0, 0.01);
+  expect(() => init.sparse([3], { sparsity: 0.5 })).toThrow(ShapeError);
+  expect(() => init.sparse([3, 3], { sparsity: 2 })).toThrow(/sparsity must be a number from 0 to 1; found 2/);
+});
+
 test("truncated normal numbers have the moments of that distribution", () => {
   // Cut at ± 1 standard deviation: variance 1 − 2 φ(1) / (2 Φ(1) − 1).
   const variance = 1 - (2 * 0.24197072451914337) / 0.6826894921370859;

@@ -183,10 +183,39 @@ export function orthogonal(shape: readonly number[], options: GainOptions = {}):
   });
 }
 
+/** Options of `sparse`. */
+export interface SparseOptions extends RandomOptions {
+  /** The share of zeros in each column, 0 to 1; their number is rounded up. */
+  readonly sparsity: number;
+  /** The deviation of the other entries; 0.01 by default. */
+  readonly std?: number;
+}
+
+/** A matrix of normal entries with as many zeros in each column, at random places (Martens, 2010). @throws OptionError, ShapeError */
+export function sparse(shape: readonly number[], options: SparseOptions): NDArray<Float32Array> {
+  refuseUnknown("sparse", options, ["sparsity", "std", "random"]);
+  const { sparsity, std = 0.01, random = generator } = options;
+  if (!(sparsity >= 0 && sparsity <= 1))
+    throw new OptionError(`sparse: sparsity must be a number from 0 to 1; found ${sparsity}`);
+  const [rows, columns] = matrix("sparse", shape);
+  const array = normal(shape, { std, random });
+  for (let column = 0; column < columns; column++)
+    for (const row of random.permutation(rows).subarray(0, Math.ceil(sparsity * rows)))
+      array.data[row * columns + column] = 0;
+  return array;
+}
+
+/** The lengths of two axes. @throws ShapeError */
+function matrix(what: string, shape: readonly number[]): [number, number] {
+  const [rows, columns] = shape;
+  if (shape.length !== 2 || rows === undefined || columns === undefined)
+    throw new ShapeError(`${what}: expected two axes, found shape [${shape}]`);
+  return [rows, columns];
+}
+
 /** A matrix with ones on its diagonal. @throws ShapeError */
 export function eye(shape: readonly number[]): NDArray<Float32Array> {
-  if (shape.length !== 2) throw new ShapeError(`eye: expected two axes, found shape [${shape}]`);
-  return { shape, data: dirac([...shape, 1]).data };
+  return { shape, data: dirac([...matrix("eye", shape), 1]).data };
 }
 
 /**

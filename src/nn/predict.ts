@@ -70,9 +70,9 @@ export async function predict(model: Traceable, x: NDArray, options: PredictOpti
   const { engine = await defaultEngine(), batchSize = 1000, seed = 0 } = options;
   checkWhole("batchSize", batchSize, 1);
   checkWhole("seed", seed);
+  checkArray("predict x", x);
   const [samples] = x.shape;
   if (!samples) throw new ShapeError(`predict: expected an axis of samples, found shape [${x.shape}]`);
-  checkArray("predict x", x);
   if (isFloat(x)) checkFinite("predict x", x);
   return await inTurn(engine, async () => {
     const variables = variablesOf(model);

@@ -121,6 +121,11 @@ test("a promise is refused by summaries and gradients as it is by predict", asyn
 });
 
 describe("predict", () => {
+  test("refuses what is no array of a shape", async () => {
+    const run = new Linear(2, 1).predict([[1, 2]] as never, { engine });
+    await expect(run).rejects.toThrow("predict x: expected { shape, data }");
+  });
+
   test.each<[string, (x: Tensor) => Tensor, RegExp]>([
     ["a number", (x) => x.mean(), /axis of samples in front, and there only; found \[\]/],
     ["no axis of samples", (x) => x.sum([0]), /found \[3\]/],
