@@ -127,6 +127,9 @@ describe("along axes", () => {
     ["amin", (t) => t.amin([-1]), [2], [1, 2]],
     ["cumsum", (t) => t.cumsum(-1), [2, 3], [1, 6, 9, 4, 6, 12]],
     ["cumsum, outer", (t) => t.cumsum(0), [2, 3], [1, 5, 3, 5, 7, 9]],
+    ["sum", (t) => t.sum(1), [2], [9, 12]],
+    ["mean, kept", (t) => t.mean(-2, true), [1, 3], [2.5, 3.5, 4.5]],
+    ["amax by a number", (t) => t.amax(0), [3], [4, 5, 6]],
     ["split", (t) => nn.cat(t.split(2, 1).reverse(), 1), [2, 3], [3, 1, 5, 6, 4, 2]],
     ["split by lengths", (t) => t.split([1, 2], -1)[1]!, [2, 2], [5, 3, 2, 6]],
     ["split of the first axis", (t) => t.split(1)[1]!, [1, 3], [4, 2, 6]],
@@ -158,6 +161,13 @@ describe("along axes", () => {
     ["lengths that do not add up", (t) => t.split([1, 1], 1)[0]!, /split: lengths \[1,1\] .* length 3/],
     ["parts of nothing", (t) => t.split(0, 1)[0]!, /split: lengths/],
     ["an axis that is not there", (t) => t.chunk(2, 2)[0]!, /chunk: axis 2 of \[2, 3\]/],
+    ["a mean over an axis twice", (t) => t.mean([1, -1]), /mean: axes \[1,-1\] name one of them twice/],
+    ["a sum over an axis twice", (t) => t.sum([0, 0], true), /sum: axes \[0,0\] name one of them twice/],
+    ["a mean over an axis that is not there", (t) => t.mean([2]), /mean: axis 2 is out of range/],
+    ["half an entry", (t) => t.slice(1, 0.5, 2), /slice 0.5 to 2 of axis 1: expected whole numbers/],
+    ["two open lengths", (t) => t.reshape(-1, -1), /reshape: \[2, 3\] does not fit \[-1, -1\]/],
+    ["negative lengths", (t) => t.reshape(-2, -3), /reshape: \[2, 3\] does not fit/],
+    ["nothing to put together", () => nn.cat([]), /cat: expected at least one tensor, found none/],
   ])("refused: %s", async (_, f, message) => {
     await expect(runOn(f, x)).rejects.toThrow(message);
     await expect(runOn(f, x)).rejects.toThrow(ShapeError);
@@ -176,6 +186,13 @@ describe.each(engines)("a computed index out of range, on $label", ({ make }) =>
     const entries = nn.fromFunction({ table }, (p, t) => p.table.gather(0, t!.add(shift)));
     await expect(entries.predict(x, { engine })).rejects.toThrow(/out of/i);
   });
+});
+
+test("an operand that is none is named", async () => {
+  await expect(runOn((x) => x.add([1, 2] as never), real([1, 2]))).rejects.toThrow(
+    "what is neither a tensor nor a number: expected { shape, data }",
+  );
+  await expect(runOn((x) => x.pow(x as never), real([1, 2]))).rejects.toThrow("pow: expected a number, found object");
 });
 
 test("gelu knows its approximations", async () => {

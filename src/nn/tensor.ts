@@ -10,8 +10,8 @@ import {
   type Shape,
 } from "../graph/index.ts";
 import * as ops from "../ops/index.ts";
-import { DataError, GraphError, ShapeError } from "../util/errors.ts";
-import { isFloat, type NDArray } from "../util/ndarray.ts";
+import { DataError, GraphError, OptionError, ShapeError } from "../util/errors.ts";
+import { checkArray, isFloat, type NDArray } from "../util/ndarray.ts";
 
 /** What all traces of one model or loss share. */
 export interface Scope {
@@ -173,15 +173,15 @@ export class Tensor {
     return unary((b, x) => ops.slice(b, x, dim, start, end), this);
   }
 
-  /** The sum over some axes, over all by default. */
-  sum(dims?: readonly number[], keepdim: boolean = false): Tensor {
-    return unary((b, x) => (keepdim ? ops.sumKeep : ops.sum)(b, x, dims ?? [...x.shape.keys()]), this);
+  /** The sum over an axis or some, over all by default. */
+  sum(dims?: Axes, keepdim: boolean = false): Tensor {
+    return unary((b, x) => (keepdim ? ops.sumKeep : ops.sum)(b, x, axesOf("sum", x.shape, dims)), this);
   }
 
-  /** The mean over some axes, over all by default. Over the batch it divides by the number of samples of the run. */
-  mean(dims?: readonly number[], keepdim: boolean = false): Tensor {
-    const axes = (dims ?? [...this.shape.keys()]).map((dim) => (dim < 0 ? dim + this.shape.length : dim));
-    const count = countOf(axes.map((axis) => this.shape[axis] ?? 1));
+  /** The mean over an axis or some, over all by default. Over the batch it divides by the number of samples of the run. */
+  mean(dims?: Axes, keepdim: boolean = false): Tensor {
+    const axes = axesOf("mean", this.shape, dims);
+    const count = countOf(axes.map((axis) => this.shape[axis]!));
     let mean = this.sum(axes, keepdim).div(count.factor);
     for (let power = 0; power < count.power; power++) mean = mean.div(batchSize());
     return mean;
@@ -218,15 +218,16 @@ export class Tensor {
     return this.neg().max(dim, keepdim).neg();
   }
 
-  /** The largest entry along some axes, all by default; equal ones share the derivative evenly. */
-  amax(dims: readonly number[] = [...this.shape.keys()], keepdim: boolean = false): Tensor {
-    const top = dims.reduce<Tensor>((x, dim) => x.max(dim, true), this);
+  /** The largest entry along an axis or some, all by default; equal ones share the derivative evenly. */
+  amax(dims?: Axes, keepdim: boolean = false): Tensor {
+    const axes = axesOf("amax", this.shape, dims);
+    const top = axes.reduce<Tensor>((x, axis) => x.max(axis, true), this);
     const chosen = this.eq(top);
-    return where(chosen, this, 0).sum(dims, keepdim).div(chosen.float().sum(dims, keepdim));
+    return where(chosen, this, 0).sum(axes, keepdim).div(chosen.float().sum(axes, keepdim));
   }
 
-  /** The smallest entry along some axes, all by default; equal ones share the derivative evenly. */
-  amin(dims?: readonly number[], keepdim: boolean = false): Tensor {
+  /** The smallest entry along an axis or some, all by default; equal ones share the derivative evenly. */
+  amin(dims?: Axes, keepdim: boolean = false): Tensor {
     return this.neg().amax(dims, keepdim).neg();
   }
 
@@ -257,8 +258,9 @@ export class Tensor {
     return unary(ops.reciprocal, this);
   }
 
-  /** Each entry to a fixed power. */
+  /** Each entry to a fixed power. @throws OptionError */
   pow(exponent: number): Tensor {
+    if (typeof exponent !== "number") throw new OptionError(`pow: expected a number, found ${typeof exponent}`);
     return unary((b, x) => ops.pow(b, x, exponent), this);
   }
 
@@ -370,6 +372,7 @@ export function nodeOf(value: TensorLike, beside?: Node): Node {
   if (value instanceof Tensor) return value.node;
   const { builder } = currentTrace();
   if (typeof value === "number") return ops.scalar(builder, value, beside?.dtype);
+  checkArray("what is neither a tensor nor a number", value);
   const data = Array.from(value.data as ArrayLike<number | bigint>, Number);
   return ops.constant(builder, data, value.shape, isFloat(value) ? "float" : "int");
 }
@@ -453,6 +456,16 @@ function layerUnderWay(): string | undefined {
   return path.length === 0 ? undefined : layerName(path);
 }
 
+/** Some axes, or one. */
+type Axes = number | readonly number[];
+
+/** Axes from 0 on, all by default. @throws ShapeError where one is not there, or named twice */
+function axesOf(what: string, shape: Shape, dims: Axes = [...shape.keys()]): number[] {
+  const axes = [dims].flat().map((dim) => ops.normalizeAxis(dim, shape.length, what));
+  if (new Set(axes).size < axes.length) throw new ShapeError(`${what}: axes [${dims}] name one of them twice`);
+  return axes;
+}
+
 /** The length of an axis that does not grow with the batch. @throws ShapeError */
 function fixedLength(what: string, { shape }: Tensor, dim: number): number {
   const length = shape.at(dim);
@@ -499,11 +512,13 @@ function productOf(b: Builder, x: Node, y: Node): Node {
 /** The shape with −1 filled in. @throws ShapeError */
 function completeShape(from: Shape, to: readonly Dim[]): Shape {
   const open = to.indexOf(-1);
-  if (open < 0) return to;
-  const [all, known] = [countOf(from), countOf(to.toSpliced(open, 1))];
+  const given = open < 0 ? to : to.toSpliced(open, 1);
+  const [all, known] = [countOf(from), countOf(given)];
   const rest = { factor: all.factor / known.factor, power: all.power - known.power };
-  if (!Number.isInteger(rest.factor) || rest.power < 0)
+  const isLength = (dim: Dim): boolean => isBatch(dim) || (Number.isInteger(dim) && dim >= 0);
+  if (!given.every(isLength) || (open >= 0 && (!Number.isInteger(rest.factor) || rest.power < 0)))
     throw new ShapeError(`reshape: ${formatShape(from)} does not fit ${formatShape(to)}`);
+  if (open < 0) return to;
   return to.with(open, rest.power === 0 ? rest.factor : rest);
 }
 
@@ -513,8 +528,9 @@ export function where(condition: Tensor, x: TensorLike, y: TensorLike): Tensor {
   return new Tensor(ops.where(currentTrace().builder, condition.node, nodeOf(x, beside), nodeOf(y, beside)));
 }
 
-/** The tensors one after the other along an axis. */
+/** The tensors one after the other along an axis. @throws ShapeError */
 export function cat(tensors: readonly Tensor[], dim: number = 0): Tensor {
+  if (tensors.length === 0) throw new ShapeError("cat: expected at least one tensor, found none");
   const nodes = tensors.map((tensor) => tensor.node);
   const rank = nodes[0]?.shape.length ?? 0;
   return new Tensor(ops.concat(currentTrace().builder, nodes, dim < 0 ? dim + rank : dim));

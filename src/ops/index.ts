@@ -107,5 +107,5 @@ export { broadcast, commonShape, cumsum, sum, sumKeep, unrepeated } from "./redu
 export { indexAdd, indexSelect } from "./rows.ts";
 export { argmax, gather, max, scatterAdd } from "./select.ts";
 export { BATCH_SIZE, batchSize, type ConstantAttrs, constant, input, scalar } from "./source.ts";
-export { offsets, stridesOf } from "./strides.ts";
+export { normalizeAxis, offsets, stridesOf } from "./strides.ts";
 export { placesOf, type Window } from "./window.ts";

@@ -130,8 +130,9 @@ export const sliceOp: LinearOp<SliceAttrs> = {
   kind: "linear",
   infer([x], { axis, start, end }) {
     const length = fixedDim(x!.shape[axis]!, "slice");
-    if (!(start >= 0 && start < end && end <= length))
-      throw mismatch(`slice ${start} to ${end} of axis ${axis}`, `0 ≤ start < end ≤ ${length}`, x!);
+    const whole = Number.isInteger(start) && Number.isInteger(end);
+    if (!(whole && start >= 0 && start < end && end <= length))
+      throw mismatch(`slice ${start} to ${end} of axis ${axis}`, `whole numbers 0 ≤ start < end ≤ ${length}`, x!);
     return { shape: x!.shape.with(axis, end - start), dtype: x!.dtype };
   },
   value([x], { axis, start }, shape) {
