@@ -4,7 +4,7 @@ import { sizeOf } from "../util/ndarray.ts";
 import type { Lower, Lowering } from "./lowering.ts";
 import {
   type Convolution,
-  convByTaps,
+  convByRows,
   convByWindows,
   spatial,
   weightByTaps,
@@ -46,10 +46,11 @@ export const convWeight: Lower<ConvWeightAttrs> = (to, { attrs, inputs: [images,
 
 /** https://onnx.ai/onnx/operators/onnx__Conv.html */
 function convolution(to: Lowering, form: Convolution, x: string, w: string): string {
-  const { window, groups, channels, places } = form;
-  if (groups === 1 && channels >= WIDE && sizeOf(places) <= FEW_PLACES) return convByTaps(to, form, x, w);
+  const { window, groups, channels, kernel, places, backwards } = form;
+  if (groups === 1 && channels >= WIDE && sizeOf(places) <= FEW_PLACES) return convByRows(to, form, x, w);
   if (to.precision === "float64") return convByWindows(to, form, x, w);
-  return to.emit("Conv", [x, w], { ...windowAttributes(window), group: groups });
+  const weights = backwards ? turned(to, w, kernel) : w;
+  return to.emit("Conv", [x, weights], { ...windowAttributes(window), group: groups });
 }
 
 /** https://onnx.ai/onnx/operators/onnx__ConvTranspose.html */
@@ -62,7 +63,7 @@ function convTranspose(to: Lowering, { attrs, inputs }: Node<ConvInputAttrs>, z:
   return to.emit("ConvTranspose", [z, w], { ...windowAttributes(attrs), group: attrs.groups, output_padding: rest });
 }
 
-/** The transposed convolution as one with stride 1, of results spread out by zeros with the kernel turned round. */
+/** The transposed convolution as one with stride 1, of results spread out by zeros, by a kernel taken backwards. */
 function turnedConv(to: Lowering, { attrs, inputs }: Node<ConvInputAttrs>, z: string, w: string): string {
   const [results, weights] = inputs;
   const { size, stride, before, dilation, groups } = attrs;
@@ -78,8 +79,9 @@ function turnedConv(to: Lowering, { attrs, inputs }: Node<ConvInputAttrs>, z: st
     outputs: perGroup! * groups,
     kernel,
     places: size,
+    backwards: true,
   };
-  return convolution(to, form, spreadOut(to, results!, z, stride), turned(to, weights!, w, groups));
+  return convolution(to, form, spreadOut(to, results!, z, stride), exchanged(to, weights!, w, groups));
 }
 
 /** Images with stride − 1 zeros after each entry. */
@@ -93,13 +95,16 @@ function spreadOut(to: Lowering, { shape }: Node, z: string, stride: readonly nu
   return to.emit("Reshape", [wide, to.ints([0, channels!, ...places.map((count, i) => count * stride[i]!)])]);
 }
 
-/** Weights [O, C / groups, …kernel] as [C, O / groups, …kernel] with the kernel turned round. */
-function turned(to: Lowering, { shape }: Node, w: string, groups: number): string {
+/** Weights [O, C / groups, …kernel] as [C, O / groups, …kernel]. */
+function exchanged(to: Lowering, { shape }: Node, w: string, groups: number): string {
   const [outputs, perGroup, ...kernel] = shape as number[];
   const byGroup = to.emit("Reshape", [w, to.ints([groups, outputs! / groups, perGroup!, ...kernel])]);
-  const axes = kernel.map((_, i) => i + 3);
-  const all = (value: number): string => to.ints(axes.map(() => value));
-  const backwards = to.emit("Slice", [byGroup, all(-1), all(Number.MIN_SAFE_INTEGER), to.ints(axes), all(-1)]);
-  const exchanged = to.emit("Transpose", [backwards], { perm: [0, 2, 1, ...axes] });
-  return to.emit("Reshape", [exchanged, to.ints([perGroup! * groups, outputs! / groups, ...kernel])]);
+  const swapped = to.emit("Transpose", [byGroup], { perm: [0, 2, 1, ...kernel.map((_, i) => i + 3)] });
+  return to.emit("Reshape", [swapped, to.ints([perGroup! * groups, outputs! / groups, ...kernel])]);
+}
+
+/** Weights with the kernel turned round. */
+function turned(to: Lowering, w: string, kernel: readonly number[]): string {
+  const all = (value: number): string => to.ints(kernel.map(() => value));
+  return to.emit("Slice", [w, all(-1), all(Number.MIN_SAFE_INTEGER), to.ints(kernel.map((_, i) => i + 2)), all(-1)]);
 }

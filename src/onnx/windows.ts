@@ -12,6 +12,8 @@ export interface Convolution {
   readonly outputs: number;
   readonly kernel: readonly number[];
   readonly places: readonly number[];
+  /** Whether the last entry of the kernel meets the image first. */
+  readonly backwards?: boolean;
 }
 
 /** The lengths of the axes after samples and channels. */
@@ -29,7 +31,7 @@ export function convByWindows(to: Lowering, form: Convolution, x: string, w: str
   const { groups, outputs, channels, kernel, places } = form;
   const row = (channels / groups) * sizeOf(kernel);
   const rows = to.emit("Reshape", [w, to.ints([groups, outputs / groups, row])]);
-  const product = to.emit("MatMul", [rows, windows(to, form, x)]);
+  const product = to.emit("MatMul", [rows, windowsOfEach(to, form, x)]);
   return to.emit("Reshape", [product, to.ints([0, outputs, ...places])]);
 }
 
@@ -37,41 +39,43 @@ export function convByWindows(to: Lowering, form: Convolution, x: string, w: str
 export function weightByWindows(to: Lowering, form: Convolution, x: string, z: string): string {
   const { groups, outputs, channels, kernel, places } = form;
   const rows = to.emit("Reshape", [z, to.ints([0, groups, outputs / groups, sizeOf(places)])]);
-  const columns = to.emit("Transpose", [windows(to, form, x)], { perm: [0, 1, 3, 2] });
+  const columns = to.emit("Transpose", [windowsOfEach(to, form, x)], { perm: [0, 1, 3, 2] });
   const sum = to.emit("ReduceSum", [to.emit("MatMul", [rows, columns]), to.ints([0])], { keepdims: 0 });
   return to.emit("Reshape", [sum, to.ints([outputs, channels / groups, ...kernel])]);
 }
 
-/**
- * The entries under the windows, [N, groups, C / groups · kernel, places]: along one axis after the other, so that all but
- * the first copies are of long stretches.
- */
-function windows(to: Lowering, { window, groups, channels, kernel, places }: Convolution, x: string): string {
-  let columns = to.emit("Unsqueeze", [padded(to, x, window, 2, 0), to.ints([2])]);
-  for (let axis = kernel.length - 1; axis >= 0; axis--) {
-    const taps = Array.from({ length: kernel[axis]! }, (_, k) => {
-      const { start, stop, step } = stretch(window, axis, k, places);
-      return to.emit("Slice", [columns, to.ints([start]), to.ints([stop]), to.ints([axis + 3]), to.ints([step])]);
-    });
-    columns = to.emit("Concat", taps, { axis: 2 });
-  }
-  return to.emit("Reshape", [columns, to.ints([0, groups, (channels / groups) * sizeOf(kernel), sizeOf(places)])]);
+/** The entries under the windows of each image, [N, groups, C / groups · kernel, places]. */
+function windowsOfEach(to: Lowering, form: Convolution, x: string): string {
+  const { groups, channels, kernel, places } = form;
+  const row = (channels / groups) * sizeOf(kernel);
+  return to.emit("Reshape", [windows(to, form, x, 2), to.ints([0, groups, row, sizeOf(places)])]);
 }
 
-/** As a sum over the kernel's entries of products of channels alone, over all images at once; in one group. */
-export function convByTaps(to: Lowering, form: Convolution, x: string, w: string): string {
-  const { channels, outputs, kernel, places } = form;
-  const count = sizeOf(kernel);
-  const last = to.emit("Transpose", [w], { perm: [...kernel.map((_, i) => i + 2), 1, 0] });
-  const entries = to.emit("Reshape", [last, to.ints([count, channels, outputs])]);
-  const factors = count === 1 ? [entries] : to.emitAll("Split", [entries], count, { axis: 0, num_outputs: count });
-  let sum: string[] = [];
-  taps(to, form, x).forEach((tap, k) => {
-    const factor = to.emit("Reshape", [factors[k]!, to.ints([channels, outputs])]);
-    sum = [to.emit("Gemm", [tap, factor, ...sum])];
-  });
-  const wide = to.emit("Reshape", [sum[0]!, to.ints([-1, ...places, outputs])]);
-  return to.emit("Transpose", [wide], { perm: [0, places.length + 1, ...places.map((_, i) => i + 1)] });
+/** As one matrix product for all images, in one group. */
+export function convByRows(to: Lowering, form: Convolution, x: string, w: string): string {
+  const { outputs, channels, kernel, places } = form;
+  const row = channels * sizeOf(kernel);
+  const exchanged = { perm: [1, 0, ...kernel.map((_, i) => i + 2)] };
+  const columns = windows(to, form, to.emit("Transpose", [x], exchanged), 1);
+  const rows = to.emit("Reshape", [w, to.ints([outputs, row])]);
+  const product = to.emit("MatMul", [rows, to.emit("Reshape", [columns, to.ints([row, -1])])]);
+  return to.emit("Transpose", [to.emit("Reshape", [product, to.ints([outputs, -1, ...places])])], exchanged);
+}
+
+/**
+ * The entries under the windows with those of the kernel along a new axis, 1 or 2; found along one spatial axis after the
+ * other, so that all copies but the first are of long stretches.
+ */
+function windows(to: Lowering, { window, kernel, places, backwards }: Convolution, x: string, axis: 1 | 2): string {
+  let columns = to.emit("Unsqueeze", [padded(to, x, window, 2, 0), to.ints([axis])]);
+  for (let i = kernel.length - 1; i >= 0; i--) {
+    const taps = Array.from({ length: kernel[i]! }, (_, k) => {
+      const { start, stop, step } = stretch(window, i, k, places);
+      return to.emit("Slice", [columns, to.ints([start]), to.ints([stop]), to.ints([i + 3]), to.ints([step])]);
+    });
+    columns = to.emit("Concat", backwards ? taps.reverse() : taps, { axis });
+  }
+  return columns;
 }
 
 /** The weights' gradient as products of channels alone, over all images at once; in one group. */
@@ -80,10 +84,10 @@ export function weightByTaps(to: Lowering, form: Convolution, x: string, z: stri
   const first = to.emit("Transpose", [z], { perm: [1, 0, ...places.map((_, i) => i + 2)] });
   const rows = to.emit("Reshape", [first, to.ints([outputs, -1])]);
   const products = taps(to, form, x).map((tap) =>
-    to.emit("Reshape", [to.emit("MatMul", [rows, tap]), to.ints([outputs, 1, channels])]),
+    to.emit("Reshape", [to.emit("MatMul", [rows, tap]), to.ints([1, outputs, channels])]),
   );
-  const turned = to.emit("Transpose", [to.emit("Concat", products, { axis: 1 })], { perm: [0, 2, 1] });
-  return to.emit("Reshape", [turned, to.ints([outputs, channels, ...kernel])]);
+  const last = to.emit("Transpose", [to.emit("Concat", products, { axis: 0 })], { perm: [1, 2, 0] });
+  return to.emit("Reshape", [last, to.ints([outputs, channels, ...kernel])]);
 }
 
 /** For each entry of the kernel, row-major, what it meets at all places of all images: [N · places, C]. */
