@@ -28,7 +28,7 @@ const USAGE = `npm run bench -- [${NAMES.join("] [")}]
 
 Without a suite's name, all run but ${listed([...ON_REQUEST])}.
 
-${describeOptions(OPTIONS, 100)}`;
+${describeOptions({ options: OPTIONS }, 100)}`;
 
 /** More load than this and the times are not to be trusted. */
 const BUSY = 0.5;

@@ -10,6 +10,7 @@ import {
 } from "../report/index.ts";
 import {
   type EpochEvent,
+  type MetricNumber,
   type ResumeEvent,
   type RunFacts,
   type StartEvent,
@@ -18,6 +19,7 @@ import {
   warningsOf,
 } from "../train/index.ts";
 import { type Progress, startProgress } from "./progress.ts";
+import type { RunConfig } from "./session.ts";
 import { type Cell, TextTable } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -30,7 +32,9 @@ export class Display {
   readonly #warned = new Set<string>();
   #facts: RunFacts | undefined;
   #progress: Progress | undefined;
-  #epoch: { number: number; done: number; time: number; samples: number; loss: number; weight: number } | undefined;
+  #epoch:
+    | { number: number; done: number; time: number; samples: number; loss: number; weight: number; total: number }
+    | undefined;
   #time = 0;
 
   constructor(terminal: Terminal) {
@@ -70,26 +74,29 @@ export class Display {
   #begin(event: StartEvent | ResumeEvent): void {
     this.#facts = event;
     this.#time = event.seconds;
-    const { config, samples, batchSize, epoch, step, stepsPerEpoch } = event;
+    const { samples, batchSize, epoch, step, steps = Number.POSITIVE_INFINITY, stepsPerEpoch } = event;
+    const config = event.config as unknown as RunConfig;
     const { paint } = this.#terminal;
     const parts = [
-      `${config.model}`,
+      config.model,
       `${formatCount(samples)} samples`,
       `batches of ${batchSize}`,
-      `seed ${config.seed}`,
+      `seed ${config.settings.seed}`,
+      ...(config.evaluated === undefined ? [] : [`evaluated on ${config.evaluated}`]),
     ];
     this.#terminal.print(paint("bold", `${config.method} on ${config.dataset}`));
     this.#terminal.print(paint("dim", parts.join(" · ")));
     if (event.type === "resume") this.#terminal.print(paint("dim", `goes on after step ${formatCount(step)}`));
     this.#terminal.print();
     const done = step - epoch * stepsPerEpoch;
-    if (done < stepsPerEpoch) this.#open(epoch, done);
+    if (done < stepsPerEpoch && step < steps) this.#open(epoch, done);
   }
 
   #open(epoch: number, done: number): void {
-    const { epochs, stepsPerEpoch } = this.#facts!;
-    this.#epoch = { number: epoch, done, time: 0, samples: 0, loss: 0, weight: 0 };
-    this.#progress = startProgress(this.#terminal, `epoch ${epoch + 1}/${epochs}`, stepsPerEpoch, done);
+    const { epochs, stepsPerEpoch, steps = Number.POSITIVE_INFINITY } = this.#facts!;
+    const total = Math.min(stepsPerEpoch, steps - epoch * stepsPerEpoch);
+    this.#epoch = { number: epoch, done, time: 0, samples: 0, loss: 0, weight: 0, total };
+    this.#progress = startProgress(this.#terminal, `epoch ${epoch + 1}/${epochs}`, total, done);
   }
 
   #step({ epoch, step, loss, time, samples }: StepEvent): void {
@@ -105,16 +112,17 @@ export class Display {
       at.weight = SMOOTHING * at.weight + (1 - SMOOTHING);
     }
     const speed = at.samples / at.time;
-    const left = ((stepsPerEpoch - at.done) * this.#facts!.batchSize) / speed;
+    const left = ((at.total - at.done) * this.#facts!.batchSize) / speed;
     this.#progress?.update(at.done, { loss: at.loss / at.weight, speed, left });
   }
 
   #endEpoch(event: EpochEvent): void {
     this.stop();
-    const { epochs, groups } = this.#facts!;
+    const { epochs, groups, stepsPerEpoch } = this.#facts!;
     const terminal = this.#terminal;
+    const cut = event.step % stepsPerEpoch === 0 ? "" : `, after step ${formatCount(event.step)}`;
     terminal.print(
-      `${terminal.paint("bold", `epoch ${event.epoch + 1}/${epochs}`)}  ${terminal.paint("dim", formatSeconds(event.seconds))}`,
+      `${terminal.paint("bold", `epoch ${event.epoch + 1}/${epochs}${cut}`)}  ${terminal.paint("dim", formatSeconds(event.seconds))}`,
     );
     terminal.print();
     const results = resultTable(event, terminal);
@@ -124,18 +132,25 @@ export class Display {
   }
 }
 
+/** Loss and, where targets are labels, accuracy on each set. */
 function resultTable(event: EpochEvent, terminal: Terminal): TextTable {
-  const head = ["", "loss", "accuracy"].map((text) => heading(text, terminal));
-  const rows: Cell[][] = [];
-  if (event.trainLoss !== undefined)
-    rows.push([{ text: "train" }, { text: formatLoss(event.trainLoss) }, { text: formatPercent(event.trainAccuracy) }]);
-  if (event.testLoss !== undefined)
-    rows.push([
-      { text: "test" },
-      { text: formatLoss(event.testLoss) },
-      { text: formatPercent(event.testAccuracy), paint: (text) => terminal.paint("green", text) },
-    ]);
-  return new TextTable([head, ...rows]);
+  const { trainLoss, trainAccuracy, testLoss, testAccuracy } = event;
+  const green = (text: string): string => terminal.paint("green", text);
+  const rows: [string, MetricNumber | undefined, number | undefined, Pick<Cell, "paint">][] = [
+    ["train", trainLoss, trainAccuracy, {}],
+    ["test", testLoss, testAccuracy, { paint: green }],
+  ];
+  const labelled = rows.some(([, , accuracy]) => accuracy !== undefined);
+  const head = ["", "loss", ...(labelled ? ["accuracy"] : [])].map((text) => heading(text, terminal));
+  const shown = rows.filter(([, loss]) => loss !== undefined);
+  return new TextTable([
+    head,
+    ...shown.map(([text, loss, accuracy, paint]) => [
+      { text },
+      { text: formatLoss(loss), ...(!labelled && paint) },
+      ...(labelled ? [{ text: formatPercent(accuracy), ...paint }] : []),
+    ]),
+  ]);
 }
 
 /** The learning rate of each group: layers by kinds where the names allow it, else one group on each line. */

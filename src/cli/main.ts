@@ -9,7 +9,7 @@ const HELP = `usage: grnewt <command> [options]
 Trains neural networks without a hand-picked learning rate.
 
 commands:
-  train       train the paper's perceptron on MNIST and report on it
+  train       train a model on a data set and report on it
   report DIR  render the report of an earlier run again
 
 options:

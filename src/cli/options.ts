@@ -15,6 +15,9 @@ export interface OptionSpec<T> {
 /** The options of a command by name, without the dashes. */
 export type OptionTable = Readonly<Record<string, OptionSpec<unknown>>>;
 
+/** Options with their defaults, undefined where there is none. */
+export type Defaults<T> = { readonly [Name in keyof T]?: T[Name] | undefined };
+
 /** What was given on the command line: the options that were, and everything else. */
 export interface Given<Table extends OptionTable> {
   readonly options: { readonly [Name in keyof Table]?: ReturnType<Table[Name]["read"]> };
@@ -56,7 +59,7 @@ export function text(value: string, name: string): string {
 }
 
 /** A flag. */
-export function flag(): true {
+export function flag(): boolean {
   return true;
 }
 
@@ -95,16 +98,27 @@ export function listed(words: readonly string[], conjunction: string = "or"): st
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} ${conjunction} ${words.at(-1)}`;
 }
 
-/** The lines of a help text that describe options, aligned, no wider than `width`. */
-export function describeOptions(table: OptionTable, width: number): string {
-  const rows = Object.entries(table).map(([name, { value, help, otherwise }]) => ({
-    left: `  ${name === "help" ? "-h, " : ""}--${name}${value === undefined ? "" : ` ${value}`}`,
-    right: `${help}${otherwise === undefined ? "" : ` (default ${otherwise})`}`,
-  }));
-  const column = Math.max(...rows.map(({ left }) => left.length)) + 2;
-  return rows
-    .map(({ left, right }) => left.padEnd(column) + wrapped(right, width - column).join(`\n${" ".repeat(column)}`))
-    .join("\n");
+/** The part of a help text that describes groups of options, each below its title, aligned and no wider than `width`. */
+export function describeOptions(groups: Readonly<Record<string, OptionTable>>, width: number): string {
+  const column =
+    2 +
+    Math.max(
+      ...Object.values(groups)
+        .flatMap((table) => Object.entries(table).map(nameAndValue))
+        .map(({ length }) => length),
+    );
+  const described = (option: readonly [string, OptionSpec<unknown>]): string => {
+    const { help, otherwise } = option[1];
+    const right = `${help}${otherwise === undefined ? "" : ` (default ${otherwise})`}`;
+    return nameAndValue(option).padEnd(column) + wrapped(right, width - column).join(`\n${" ".repeat(column)}`);
+  };
+  return Object.entries(groups)
+    .map(([title, table]) => [`${title}:`, ...Object.entries(table).map(described)].join("\n"))
+    .join("\n\n");
+}
+
+function nameAndValue([name, { value }]: readonly [string, OptionSpec<unknown>]): string {
+  return `  ${name === "help" ? "-h, " : ""}--${name}${value === undefined ? "" : ` ${value}`}`;
 }
 
 /** A text in lines no wider than `width`. */

@@ -14,8 +14,7 @@ export function reportHelp(width: number): string {
 
 Renders report.html of the run in DIR again, from its metrics. The run may still be under way.
 
-options:
-${describeOptions(REPORT_OPTIONS, width)}
+${describeOptions({ options: REPORT_OPTIONS }, width)}
 `;
 }
 

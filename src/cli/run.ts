@@ -1,14 +1,14 @@
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { formatPercent, formatSeconds, renderReport } from "../report/index.ts";
+import { formatLoss, formatPercent, formatSeconds, renderReport } from "../report/index.ts";
 import { isFree, RunDirectory, readMetrics } from "../train/file-store.ts";
-import { type EpochEvent, type RunState, type TrainEvent, train } from "../train/index.ts";
-import { OptionError } from "../util/errors.ts";
+import { doneAlready, type EpochEvent, type RunState, type TrainEvent, train } from "../train/index.ts";
+import { OptionError, StateError } from "../util/errors.ts";
 import { Display } from "./display.ts";
-import { openSession, type Session } from "./session.ts";
+import { openSession, type RunConfig, type Session } from "./session.ts";
 import { StopRequests } from "./signals.ts";
 import type { Terminal } from "./terminal.ts";
-import { TRAIN_OPTIONS, type TrainRequest, type TrainSettings } from "./train-options.ts";
+import type { TrainRequest, TrainSettings } from "./train-options.ts";
 import { versions } from "./versions.ts";
 
 /** Begins or resumes a run and sees it through. @returns the exit status */
@@ -38,16 +38,16 @@ function fresh({ settings, given, out }: Extract<TrainRequest, { kind: "new" }>)
   return { settings, given, open: async () => ({ directory: RunDirectory.create(path) }) };
 }
 
-function resumed({ directory: path, epochs }: Extract<TrainRequest, { kind: "resume" }>): Plan {
+function resumed({ directory: path, extent }: Extract<TrainRequest, { kind: "resume" }>): Plan {
   const start = readMetrics(path).find((event) => event.type === "start");
   if (!start) throw new OptionError(`--resume ${path}: that run had not begun`);
   const directory = RunDirectory.open(path);
-  const done = directory.checkpoint().progress.epoch;
-  const names = Object.keys(TRAIN_OPTIONS);
-  const saved = Object.fromEntries(Object.entries(start.config).filter(([name]) => names.includes(name)));
-  const settings = { ...(saved as unknown as TrainSettings), ...(epochs !== undefined && { epochs }) };
-  if (done >= settings.epochs)
-    throw new OptionError(`--resume ${path}: its ${done} epochs are done; give a greater --epochs to go on`);
+  const saved = (start.config as Partial<RunConfig>).settings;
+  if (!saved) throw new StateError(`--resume ${path}: another version began that run`);
+  const { epochs, steps, ...others } = saved;
+  const settings = { ...others, ...(Object.keys(extent).length > 0 ? extent : { epochs, steps }) } as TrainSettings;
+  const done = doneAlready(directory.checkpoint().progress, { epochs: Number.POSITIVE_INFINITY, ...settings });
+  if (done) throw new OptionError(`--resume ${path}: its ${done} are done; give more --epochs or --steps to go on`);
   return { settings, given: new Set(), open: async () => ({ directory, resume: await directory.rewind() }) };
 }
 
@@ -111,14 +111,19 @@ class Record {
 }
 
 function conclude({ directory, last, seconds }: Record, terminal: Terminal, stopped: boolean): void {
-  const accuracy = last?.testAccuracy === undefined ? "" : `: test accuracy ${formatPercent(last.testAccuracy)}`;
   const how = stopped ? terminal.paint("yellow", "stopped") : terminal.paint("green", "done");
-  terminal.print(`${how} after ${formatSeconds(seconds)} of training${accuracy}`);
+  terminal.print(`${how} after ${formatSeconds(seconds)} of training${resultOf(last)}`);
   terminal.print(`  run     ${directory.path}`);
   terminal.print(`  report  ${pathToFileURL(resolve(directory.path, "report.html"))}`);
   if (!stopped) return;
   const command = process.env.npm_lifecycle_event === "start" ? "npm start --" : "grnewt train";
   terminal.print(`  resume  ${command} --resume ${directory.path}`);
+}
+
+/** The last test's result, its accuracy if it has one. */
+function resultOf(last: EpochEvent | undefined): string {
+  if (last?.testAccuracy !== undefined) return `: test accuracy ${formatPercent(last.testAccuracy)}`;
+  return last?.testLoss === undefined ? "" : `: test loss ${formatLoss(last.testLoss)}`;
 }
 
 /** "2026-01-31-235959", in local time. */

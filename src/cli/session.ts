@@ -1,26 +1,38 @@
-import type { Dataset } from "../datasets/index.ts";
-import { mnist } from "../datasets/node/index.ts";
+import { type Dataset, transforms } from "../datasets/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
-import { perceptron } from "../models/index.ts";
-import { losses, type Module } from "../nn/index.ts";
+import type { Loss, Module } from "../nn/index.ts";
 import { AdamUpdater, NewtonSummary, Optimizer, SGDUpdater, type TrainingOptimizer } from "../optim/index.ts";
+import { formatCount } from "../report/index.ts";
 import { partition } from "../summary/index.ts";
 import type { TrainOptions } from "../train/index.ts";
 import { OptionError } from "../util/errors.ts";
+import { sizeOf } from "../util/ndarray.ts";
+import { datasetEntry, type LoadedData } from "./datasets.ts";
+import { checkSide, lossOf, modelEntry } from "./models.ts";
 import type { TrainSettings } from "./train-options.ts";
 
-const LAYERS = [784, 1024, 200, 100, 10];
-const ACTIVATION = "tanh";
-const EVALUATION_BATCH = 1000;
+/** Samples of an evaluation's batch, and real numbers in its inputs, at most. */
+const EVALUATION_BATCH = { samples: 1000, numbers: 2 ** 20 };
 const METHODS = { newton: "NewtonSummary", adam: "Adam", sgd: "SGD" };
 
 /** A run put together, ready for `train`. */
 export interface Session {
   readonly options: Pick<
     TrainOptions,
-    "model" | "loss" | "optimizer" | "trainLoader" | "evaluations" | "epochs" | "config" | "engine"
+    "model" | "loss" | "optimizer" | "trainLoader" | "evaluations" | "epochs" | "steps" | "config" | "engine"
   >;
   dispose(): Promise<void>;
+}
+
+/** What a run's first event says of it. */
+export interface RunConfig {
+  readonly method: string;
+  readonly dataset: string;
+  readonly model: string;
+  readonly "test samples": number;
+  /** Where not all samples of both sets are. */
+  readonly evaluated?: string;
+  readonly settings: TrainSettings;
 }
 
 /**
@@ -29,64 +41,121 @@ export interface Session {
  * @throws OptionError, DataError
  */
 export async function openSession(settings: TrainSettings, given: ReadonlySet<string>): Promise<Session> {
-  const { seed, epochs, "batch-size": batchSize, threads } = settings;
-  const { train, test } = await data(settings, given);
-  const model = perceptron({ layers: LAYERS, activation: ACTIVATION, seed });
+  const { seed, threads, steps } = settings;
+  const { train, test, outputs } = await dataOf(settings);
   const engine = new OrtNodeEngine({ threads });
-  const optimizer = await makeOptimizer(settings, model, engine, train);
-  const evaluation = (dataset: Dataset) => dataset.loader({ batchSize: EVALUATION_BATCH });
-  return {
-    options: {
-      model,
-      loss: losses.nll,
-      optimizer,
-      engine,
-      epochs,
-      trainLoader: train.loader({ batchSize, shuffle: true, seed }),
-      evaluations: { train: evaluation(train), test: evaluation(test) },
-      config: {
-        method: METHODS[settings.optimizer],
-        dataset: "MNIST",
-        model: `perceptron ${LAYERS.join("-")}, ${ACTIVATION}`,
-        "test samples": test.length,
-        ...settings,
+  try {
+    checkSizes(settings, given, train.length);
+    checkSide(settings.model, settings.dataset, train.inputShape);
+    const { kind } = datasetEntry(settings.dataset);
+    const { model, text } = modelEntry(settings.model).build(settings, { kind, input: train.inputShape, outputs });
+    const loss = lossOf(settings.model, kind);
+    const optimizer = await makeOptimizer(settings, { model, loss, engine, train });
+    const trainLoader = train.loader({ batchSize: settings["batch-size"], shuffle: true, seed });
+    const evaluated = [train, test].map((part) => sample(part, settings["eval-samples"])) as [Dataset, Dataset];
+    return {
+      options: {
+        model,
+        loss,
+        optimizer,
+        engine,
+        trainLoader,
+        evaluations: { train: evaluationLoader(evaluated[0]), test: evaluationLoader(evaluated[1]) },
+        epochs: settings.epochs ?? Math.ceil(steps! / trainLoader.length),
+        ...(steps !== undefined && { steps }),
+        config: configOf(settings, { train, test, evaluated, text }),
       },
-    },
-    dispose: async () => {
-      await optimizer.dispose();
-      await engine.dispose();
-    },
-  };
+      dispose: async () => {
+        await optimizer.dispose();
+        await release(engine, train);
+      },
+    };
+  } catch (error) {
+    await release(engine, train);
+    throw error;
+  }
 }
 
-async function data(settings: TrainSettings, given: ReadonlySet<string>): Promise<{ train: Dataset; test: Dataset }> {
-  const { train, test } = await mnist();
+async function release(engine: OrtNodeEngine, train: Dataset): Promise<void> {
+  await train.dispose();
+  await engine.dispose();
+}
+
+interface Described {
+  readonly train: Dataset;
+  readonly test: Dataset;
+  readonly evaluated: readonly [Dataset, Dataset];
+  readonly text: string;
+}
+
+function configOf(settings: TrainSettings, { train, test, evaluated, text }: Described): Record<string, unknown> {
+  const all = evaluated[0].length === train.length && evaluated[1].length === test.length;
+  return {
+    method: METHODS[settings.optimizer],
+    dataset: datasetEntry(settings.dataset).title(settings.data ?? ""),
+    model: text,
+    "test samples": test.length,
+    ...(!all && {
+      evaluated: `${formatCount(evaluated[0].length)} training samples, ${formatCount(evaluated[1].length)} test samples`,
+    }),
+    settings,
+  } satisfies RunConfig;
+}
+
+/** The data, prepared as the model wants them. @throws OptionError, DataError */
+async function dataOf(settings: TrainSettings): Promise<LoadedData> {
+  const entry = datasetEntry(settings.dataset);
+  const loaded = await entry.load(settings);
   const { limit } = settings;
-  if (limit !== undefined && limit > train.length)
-    throw new OptionError(`--limit ${limit} is more than the ${train.length} training samples there are`);
-  const samples = limit ?? train.length;
+  if (limit !== undefined && limit > loaded.train.length)
+    throw new OptionError(`--limit ${limit} is more than the ${loaded.train.length} training samples there are`);
+  const train = sample(loaded.train, limit);
+  const test = sample(loaded.test, limit && Math.ceil(limit / 6));
+  if (entry.kind !== "images") return { ...loaded, train, test };
+  const { reconstructs = false } = modelEntry(settings.model);
+  const apply = { train: [], test: [], ...entry.transforms?.(settings) };
+  const channels = train.inputShape[0]!;
+  const bytes = [transforms.normalize(new Array(channels).fill(0), new Array(channels).fill(1))];
+  const prepared = (part: Dataset, each: readonly transforms.Transform[]): Dataset =>
+    reconstructs ? part.transform([...each, ...bytes]).autoencoding() : part.transform(each);
+  return { ...loaded, train: prepared(train, apply.train), test: prepared(test, apply.test) };
+}
+
+/** Samples chosen at random, always the same ones; all where there are no more. */
+function sample(dataset: Dataset, count: number = dataset.length): Dataset {
+  return count >= dataset.length ? dataset : dataset.split([count, dataset.length - count])[0];
+}
+
+function evaluationLoader(dataset: Dataset) {
+  const { samples, numbers } = EVALUATION_BATCH;
+  const room = Math.floor(numbers / sizeOf(dataset.inputShape));
+  return dataset.loader({ batchSize: Math.max(1, Math.min(samples, room)) });
+}
+
+/** @throws OptionError */
+function checkSizes(settings: TrainSettings, given: ReadonlySet<string>, samples: number): void {
   for (const name of ["batch-size", "summary-batch-size"] as const)
     if (given.has(name) && settings[name]! > samples)
       throw new OptionError(`--${name} ${settings[name]} is more than the ${samples} training samples`);
-  return limit === undefined ? { train, test } : { train: train.take(limit), test: test.take(Math.ceil(limit / 6)) };
 }
 
-function makeOptimizer(
-  settings: TrainSettings,
-  model: Module,
-  engine: OrtNodeEngine,
-  train: Dataset,
-): Promise<TrainingOptimizer> {
+interface Parts {
+  readonly model: Module;
+  readonly loss: Loss;
+  readonly engine: OrtNodeEngine;
+  readonly train: Dataset;
+}
+
+function makeOptimizer(settings: TrainSettings, { model, loss, engine, train }: Parts): Promise<TrainingOptimizer> {
   // What they would log is in the run's events too, from which the display warns.
   const common = { engine, log: () => {} };
   const { optimizer, seed, lr } = settings;
-  if (optimizer === "adam")
-    return Optimizer.create(model, losses.nll, { ...common, updater: new AdamUpdater(), lr: lr! });
+  if (optimizer === "adam") return Optimizer.create(model, loss, { ...common, updater: new AdamUpdater(), lr: lr! });
   if (optimizer === "sgd")
-    return Optimizer.create(model, losses.nll, { ...common, updater: new SGDUpdater({ momentum: 0.9 }), lr: lr! });
-  return NewtonSummary.create(model, losses.nll, {
+    return Optimizer.create(model, loss, { ...common, updater: new SGDUpdater({ momentum: 0.9 }), lr: lr! });
+  return NewtonSummary.create(model, loss, {
     ...common,
-    partition: partition.canonical(model),
+    partition: partition.byName(model, settings.partition!),
     hgLoader: train.loader({ batchSize: settings["summary-batch-size"]!, shuffle: true, seed: seed + 1 }),
     updater: new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
     damping: settings.damping!,

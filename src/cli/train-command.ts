@@ -1,11 +1,11 @@
 import { describeOptions, wrapped } from "./options.ts";
 import { helpWidth, type Terminal } from "./terminal.ts";
-import { TRAIN_OPTIONS, trainRequest } from "./train-options.ts";
+import { TRAIN_GROUPS, trainRequest } from "./train-options.ts";
 
 const ABOUT =
-  "Trains the paper's perceptron (784-1024-200-100-10, tanh) on MNIST, by default with NewtonSummary, which finds a " +
-  "learning rate for each group of parameters by itself. Metrics, weights, a checkpoint and a report are kept in a " +
-  "folder. Ctrl-C stops after the step under way; the run can then be resumed.";
+  "Trains a model on a data set, by default the paper's perceptron on MNIST with NewtonSummary, which finds a learning " +
+  "rate for each group of parameters by itself. Metrics, weights, a checkpoint and a report are kept in a folder. Ctrl-C " +
+  "stops after the step under way; the run can then be resumed.";
 
 /** The help text of `grnewt train`. */
 export function trainHelp(width: number): string {
@@ -13,13 +13,14 @@ export function trainHelp(width: number): string {
 
 ${wrapped(ABOUT, width).join("\n")}
 
-options:
-${describeOptions(TRAIN_OPTIONS, width)}
+${describeOptions(TRAIN_GROUPS, width)}
 
 examples:
-  grnewt train --epochs 1 --limit 6000          a quick try
-  grnewt train --optimizer adam --lr 0.001      for comparison
-  grnewt train --resume runs/<run> --epochs 10  go on with an earlier run
+  grnewt train --epochs 1 --limit 6000                      a quick try
+  grnewt train --model lenet --dataset cifar10 --data DIR
+  grnewt train --model transformer --data book.txt --steps 500
+  grnewt train --optimizer adam --lr 0.001                  for comparison
+  grnewt train --resume runs/<run> --epochs 10              go on with an earlier run
 `;
 }
 

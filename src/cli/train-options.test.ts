@@ -1,7 +1,8 @@
+import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { OptionError } from "../util/errors.ts";
 import { describeOptions } from "./options.ts";
-import { TRAIN_OPTIONS, trainRequest } from "./train-options.ts";
+import { TRAIN_GROUPS, TRAIN_OPTIONS, trainRequest } from "./train-options.ts";
 
 const words = (line: string): string[] => line.split(" ").filter((word) => word !== "");
 
@@ -25,6 +26,22 @@ describe("options of train", () => {
     expect(trainRequest(words("--optimizer sgd"))).toMatchObject({ settings: { lr: 0.1 } });
   });
 
+  test("have the values that suit the model where none are given", () => {
+    expect(trainRequest(words("--model vgg-a"))).toMatchObject({
+      settings: { dataset: "mnist", activation: "elu", "sigma-w": Math.SQRT2, "eval-samples": 2000 },
+    });
+    expect(trainRequest(words("--model transformer --data a.txt --steps 5"))).toMatchObject({
+      settings: { dataset: "text", data: resolve("a.txt"), steps: 5, "batch-size": 32, "summary-batch-size": 128 },
+    });
+    const adam = trainRequest(words("--model resnet18 --dataset cifar10 --optimizer adam --data /a --augment"));
+    expect(adam).toMatchObject({ settings: { data: "/a", augment: true, lr: 0.001 } });
+    expect(adam).not.toHaveProperty("settings.summary-batch-size");
+    expect(trainRequest(words("--steps 5"))).not.toHaveProperty("settings.epochs");
+    expect(trainRequest(words("--dataset cifar10 --layers 20*10"))).toMatchObject({
+      settings: { data: resolve("data/cifar10"), layers: "20*10" },
+    });
+  });
+
   test("are read in any usual form", () => {
     expect(trainRequest(words("--epochs=2 --optimizer adam --lr 1e-2 --out a/b"))).toMatchObject({
       settings: { epochs: 2, lr: 0.01 },
@@ -33,7 +50,7 @@ describe("options of train", () => {
     expect(trainRequest(words("--resume runs/a --epochs 5"))).toEqual({
       kind: "resume",
       directory: "runs/a",
-      epochs: 5,
+      extent: { epochs: 5 },
     });
     expect(trainRequest(words("-h"))).toEqual({ kind: "help" });
   });
@@ -60,12 +77,38 @@ describe("options of train", () => {
     ["--mom-lrs 1", '--mom-lrs must be a number from 0 to below 1; found "1"'],
     ["--optimizer lion", '--optimizer must be newton, adam or sgd; found "lion"'],
     ["--out=", "--out must not be empty"],
-    [
-      "--lr 0.1",
-      "--lr would be ignored by newton, which finds its own learning rates; drop it, or add --optimizer adam",
-    ],
+    ["--lr 0.1", "--lr would be ignored by newton, which finds its own learning rates; only adam and sgd have it"],
     ["--optimizer adam --damping 1", "--damping would be ignored by adam; only newton has it"],
     ["--optimizer sgd --period 1 --mom-lrs 0", "--period and --mom-lrs would be ignored by sgd; only newton has them"],
+    [
+      "--model resnet",
+      '--model must be perceptron, lenet, vgg-a, vgg-b, vgg-d, vgg-e, resnet18, autoencoder or transformer; found "resnet"',
+    ],
+    ["--layers 3-", '--layers: "3-" is no list of widths such as "784-20*1024-10": "" is none'],
+    [
+      "--model resnet18 --layers 3",
+      "--layers would be ignored by resnet18; only perceptron, lenet, autoencoder and transformer have it",
+    ],
+    [
+      "--model transformer --data a --activation elu --scaling",
+      "--activation and --scaling would be ignored by transformer; only perceptron, lenet, vgg-a, vgg-b, vgg-d, vgg-e and autoencoder have them",
+    ],
+    ["--augment", "--augment would be ignored by mnist; only cifar10, cifar100 and images have it"],
+    [
+      "--dataset toy-regression --data a",
+      "--data would be ignored by toy-regression; only mnist, fashion-mnist, cifar10, cifar100, images and text have it",
+    ],
+    ["--context 8 --image-size 8", "--context would be ignored by mnist; only text has it"],
+    [
+      "--model transformer --dataset mnist",
+      "transformer takes tokens, but mnist holds images, for which there is --model perceptron, lenet, vgg-a, vgg-b, vgg-d, vgg-e, resnet18 or autoencoder",
+    ],
+    [
+      "--dataset text --data a",
+      "perceptron takes images and numbers, but text holds tokens, for which there is --model transformer",
+    ],
+    ["--model transformer", "--dataset text needs --data PATH: a text file in UTF-8"],
+    ["--epochs 1 --steps 2", "--epochs and --steps cannot both be given: a run ends after one or the other"],
     ["--resume a --seed 1", "--seed cannot be given with --resume: the run goes on as it was begun"],
     ["--resume a --out b", "--out cannot be given with --resume: the run goes on as it was begun"],
   ])("refuse %s", (line, message) => {
@@ -75,7 +118,7 @@ describe("options of train", () => {
   });
 
   test("are all in the help text, no line too wide", () => {
-    const lines = describeOptions(TRAIN_OPTIONS, 80).split("\n");
+    const lines = describeOptions(TRAIN_GROUPS, 80).split("\n");
     for (const name of Object.keys(TRAIN_OPTIONS)) expect(lines.some((line) => line.includes(`--${name}`))).toBe(true);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
   });

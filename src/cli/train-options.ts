@@ -1,79 +1,165 @@
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+import { parseWidths } from "../models/index.ts";
+import { activations } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
-import { flag, listed, type OptionTable, oneOf, parseOptions, real, text, whole } from "./options.ts";
+import { DATASETS, datasetEntry } from "./datasets.ts";
+import { checkKind, MODELS, modelEntry } from "./models.ts";
+import {
+  type Defaults,
+  flag,
+  type Given,
+  listed,
+  type OptionTable,
+  oneOf,
+  parseOptions,
+  real,
+  text,
+  whole,
+} from "./options.ts";
 
-const OPTIMIZERS = ["newton", "adam", "sgd"] as const;
+const OPTIMIZER_NAMES = ["newton", "adam", "sgd"] as const;
 const positive = real("above 0", (value) => value > 0);
 
-/** The options of `grnewt train`. */
+/** The options of `grnewt train`, as its help shows them. */
+export const TRAIN_GROUPS = {
+  model: {
+    model: {
+      value: "NAME",
+      help: listed(namesOf(MODELS)),
+      otherwise: "perceptron",
+      read: oneOf(namesOf(MODELS)),
+    },
+    layers: {
+      value: "WIDTHS",
+      help: "widths of the hidden layers, such as 200-100, or 20*1024 for twenty of 1024; of lenet the channels of its two convolutions come first; of a transformer the width of each block",
+      otherwise: "1024-200-100; lenet 6-16-120-84, autoencoder 1000-500-250-30, transformer 4*128",
+      read: widths,
+    },
+    activation: {
+      value: "NAME",
+      help: `of perceptron, lenet, vgg and autoencoder: ${listed(namesOf(activations))}`,
+      otherwise: "tanh; vgg elu",
+      read: oneOf(namesOf(activations)),
+    },
+    "sigma-w": {
+      value: "X",
+      help: "of the same: the initial weights' deviation, times the root of the number of inputs",
+      otherwise: "1; vgg √2",
+      read: positive,
+    },
+    scaling: { help: "of the same: layers divide their inputs by that root, not the weights", read: flag },
+  },
+  data: {
+    dataset: {
+      value: "NAME",
+      help: `${listed(namesOf(DATASETS))}; images is a folder as ImageNet's, text any text file, character by character`,
+      otherwise: "mnist; transformer text",
+      read: oneOf(namesOf(DATASETS)),
+    },
+    data: {
+      value: "PATH",
+      help: "the folder or file of the data set; mnist comes with this package",
+      otherwise: "data/NAME for fashion-mnist and cifar",
+      read: text,
+    },
+    augment: { help: "cifar and images: train on random crops and mirrored images", read: flag },
+    "image-size": {
+      value: "N",
+      help: "images: the side that they are resized and cut to",
+      otherwise: "64",
+      read: whole(1, 4096),
+    },
+    context: { value: "N", help: "text: characters in a sample", otherwise: "64", read: whole(1, 65_536) },
+    limit: {
+      value: "N",
+      help: "train on N of the samples only, and test on N/6 of the test samples at most",
+      otherwise: "all",
+      read: whole(1),
+    },
+    "eval-samples": {
+      value: "N",
+      help: "after each epoch, measure loss and accuracy on N samples of each set at most",
+      otherwise: "all; vgg, resnet18 and transformer 2000",
+      read: whole(1),
+    },
+  },
+  optimiser: {
+    optimizer: {
+      value: "NAME",
+      help: "newton (NewtonSummary: finds its own learning rates), adam or sgd (momentum 0.9)",
+      otherwise: "newton",
+      read: oneOf(OPTIMIZER_NAMES),
+    },
+    lr: {
+      value: "X",
+      help: "learning rate of adam (default 0.001) or sgd (default 0.1); newton needs none",
+      read: positive,
+    },
+    damping: { value: "X", help: "newton: factor of the learning rates", otherwise: "0.3", read: positive },
+    "damping-int": {
+      value: "X",
+      help: "newton: strength of the cubic regularisation",
+      otherwise: "1",
+      read: real("of at least 0", (value) => value >= 0),
+    },
+    period: { value: "N", help: "newton: steps from one summary to the next", otherwise: "10", read: whole(1) },
+    "mom-lrs": {
+      value: "X",
+      help: "newton: how much of the previous learning rates is kept",
+      otherwise: "0.5",
+      read: real("from 0 to below 1", (value) => value >= 0 && value < 1),
+    },
+    "summary-batch-size": {
+      value: "N",
+      help: "newton: samples in a summary",
+      otherwise: "1000; resnet18 and transformer 128",
+      read: whole(1),
+    },
+    partition: {
+      value: "NAME",
+      help: "newton: the groups of parameters: canonical (each tensor one), trivial, wb, modules, modules-N, blocks-N or alternate-N",
+      otherwise: "canonical",
+      read: text,
+    },
+  },
+  run: {
+    epochs: { value: "N", help: "times to go through the training data", otherwise: "3", read: whole(1, 1_000_000) },
+    steps: { value: "N", help: "instead of --epochs: steps in all", read: whole(1) },
+    "batch-size": { value: "N", help: "samples in a step", otherwise: "100; transformer 32", read: whole(1) },
+    seed: {
+      value: "N",
+      help: "of the initial weights and of the order of the data",
+      otherwise: "0",
+      read: whole(0, 2 ** 32 - 1),
+    },
+    threads: { value: "N", help: "of ONNX Runtime", otherwise: "all of this machine's", read: whole(1, 1024) },
+    out: { value: "DIR", help: "the folder of the run", otherwise: "runs/<date>-<time>-<optimizer>", read: text },
+    resume: {
+      value: "DIR",
+      help: "go on with the run in DIR from its last checkpoint, exactly; beside it only --epochs or --steps can be given, in all",
+      read: text,
+    },
+    help: { help: "show this text", read: flag },
+  },
+} satisfies Record<string, OptionTable>;
+
+/** The options of `grnewt train` by name. */
 export const TRAIN_OPTIONS = {
-  optimizer: {
-    value: "NAME",
-    help: "newton (NewtonSummary: finds its own learning rates), adam or sgd (momentum 0.9)",
-    otherwise: "newton",
-    read: oneOf(OPTIMIZERS),
-  },
-  epochs: { value: "N", help: "times to go through the training data", otherwise: "3", read: whole(1, 1_000_000) },
-  seed: {
-    value: "N",
-    help: "of the initial weights and of the order of the data",
-    otherwise: "0",
-    read: whole(0, 2 ** 32 - 1),
-  },
-  limit: {
-    value: "N",
-    help: "train on the first N samples only, and test on N/6 of the test samples at most",
-    otherwise: "all",
-    read: whole(1),
-  },
-  "batch-size": { value: "N", help: "samples in a step", otherwise: "100", read: whole(1) },
-  lr: {
-    value: "X",
-    help: "learning rate of adam (default 0.001) or sgd (default 0.1); newton needs none",
-    read: positive,
-  },
-  damping: { value: "X", help: "newton: factor of the learning rates", otherwise: "0.3", read: positive },
-  "damping-int": {
-    value: "X",
-    help: "newton: strength of the cubic regularisation",
-    otherwise: "1",
-    read: real("of at least 0", (value) => value >= 0),
-  },
-  period: { value: "N", help: "newton: steps from one summary to the next", otherwise: "10", read: whole(1) },
-  "mom-lrs": {
-    value: "X",
-    help: "newton: how much of the previous learning rates is kept",
-    otherwise: "0.5",
-    read: real("from 0 to below 1", (value) => value >= 0 && value < 1),
-  },
-  "summary-batch-size": { value: "N", help: "newton: samples in a summary", otherwise: "1000", read: whole(1) },
-  threads: { value: "N", help: "of ONNX Runtime", otherwise: "all of this machine's", read: whole(1, 1024) },
-  out: { value: "DIR", help: "the folder of the run", otherwise: "runs/<date>-<time>-<optimizer>", read: text },
-  resume: {
-    value: "DIR",
-    help: "go on with the run in DIR from its last checkpoint, exactly; beside it only --epochs can be given, the epochs in all",
-    read: text,
-  },
-  help: { help: "show this text", read: flag },
+  ...TRAIN_GROUPS.model,
+  ...TRAIN_GROUPS.data,
+  ...TRAIN_GROUPS.optimiser,
+  ...TRAIN_GROUPS.run,
 } satisfies OptionTable;
 
-const NEWTON_ONLY = ["damping", "damping-int", "period", "mom-lrs", "summary-batch-size"] as const;
+type Values = Required<Given<typeof TRAIN_OPTIONS>["options"]>;
+type Always = "model" | "dataset" | "optimizer" | "seed" | "batch-size" | "threads";
 
 /** All that determines a run. The names are those of the options, so that they read the same wherever they are shown. */
-export interface TrainSettings {
-  readonly optimizer: (typeof OPTIMIZERS)[number];
-  readonly epochs: number;
-  readonly seed: number;
-  readonly limit?: number;
-  readonly "batch-size": number;
-  readonly threads: number;
-  readonly lr?: number;
-  readonly damping?: number;
-  readonly "damping-int"?: number;
-  readonly period?: number;
-  readonly "mom-lrs"?: number;
-  readonly "summary-batch-size"?: number;
-}
+export type TrainSettings = Pick<Values, Always> & Partial<Omit<Values, Always | "out" | "resume" | "help">>;
+
+/** How long a run is to be. */
+export type Extent = Pick<TrainSettings, "epochs" | "steps">;
 
 /** What `grnewt train` is asked to do. */
 export type TrainRequest =
@@ -84,42 +170,116 @@ export type TrainRequest =
       readonly given: ReadonlySet<string>;
       readonly out?: string;
     }
-  | { readonly kind: "resume"; readonly directory: string; readonly epochs?: number };
+  | { readonly kind: "resume"; readonly directory: string; readonly extent: Extent };
 
 /** @throws OptionError where options are unknown, out of range, or contradict each other */
 export function trainRequest(args: readonly string[]): TrainRequest {
   const { options, positionals } = parseOptions(TRAIN_OPTIONS, args);
   if (options.help) return { kind: "help" };
   if (positionals[0] !== undefined) throw new OptionError(`train takes options only; found "${positionals[0]}"`);
-  const { resume, out, help, ...rest } = options;
+  const { resume, out, help, ...given } = options;
+  if (given.epochs !== undefined && given.steps !== undefined)
+    throw new OptionError("--epochs and --steps cannot both be given: a run ends after one or the other");
   if (resume !== undefined) {
-    const other = Object.keys(options).find((name) => name !== "resume" && name !== "epochs");
+    const { epochs, steps, ...others } = given;
+    const other = [...Object.keys(others), ...(out === undefined ? [] : ["out"])][0];
     if (other) throw new OptionError(`--${other} cannot be given with --resume: the run goes on as it was begun`);
-    return { kind: "resume", directory: resume, ...(rest.epochs !== undefined && { epochs: rest.epochs }) };
+    return { kind: "resume", directory: resume, extent: extentOf({ epochs, steps }) };
   }
-  const { optimizer = "newton" } = rest;
-  refuseIgnored(optimizer, Object.keys(rest));
-  const given = new Set(Object.keys(rest));
-  return { kind: "new", settings: { ...defaults(optimizer), ...rest }, given, ...(out !== undefined && { out }) };
+  return {
+    kind: "new",
+    settings: settingsOf(given),
+    given: new Set(Object.keys(given)),
+    ...(out !== undefined && { out }),
+  };
 }
 
-function refuseIgnored(optimizer: TrainSettings["optimizer"], given: readonly string[]): void {
-  if (optimizer === "newton") {
-    if (given.includes("lr"))
-      throw new OptionError(
-        "--lr would be ignored by newton, which finds its own learning rates; drop it, or add --optimizer adam",
-      );
-    return;
-  }
-  const ignored = NEWTON_ONLY.filter((name) => given.includes(name)).map((name) => `--${name}`);
-  if (ignored.length > 0)
+/** The given one of the two. */
+function extentOf({ epochs, steps }: Defaults<Extent>): Extent {
+  return { ...(epochs !== undefined && { epochs }), ...(steps !== undefined && { steps }) };
+}
+
+interface OptimizerEntry {
+  readonly takes: Defaults<TrainSettings>;
+  /** Why it has no use for the options of others. */
+  readonly because?: string;
+}
+
+const OPTIMIZERS: Readonly<Record<TrainSettings["optimizer"], OptimizerEntry>> = {
+  newton: {
+    takes: {
+      damping: 0.3,
+      "damping-int": 1,
+      period: 10,
+      "mom-lrs": 0.5,
+      "summary-batch-size": 1000,
+      partition: "canonical",
+    },
+    because: ", which finds its own learning rates",
+  },
+  adam: { takes: { lr: 1e-3 } },
+  sgd: { takes: { lr: 0.1 } },
+};
+
+/** What the options of a run depend on: those that an entry does not take would be ignored by it. */
+const CHOICES: Readonly<Record<"optimizer" | "model" | "dataset", Readonly<Record<string, OptimizerEntry>>>> = {
+  optimizer: OPTIMIZERS,
+  model: MODELS,
+  dataset: DATASETS,
+};
+
+type Chosen = Pick<TrainSettings, "optimizer" | "model" | "dataset">;
+
+/** The options of a new run, with the defaults of whatever was chosen. @throws OptionError */
+function settingsOf(given: Partial<TrainSettings>): TrainSettings {
+  const { model = "perceptron", optimizer = "newton" } = given;
+  const { suits = {} } = modelEntry(model);
+  const { dataset = suits.dataset ?? "mnist" } = given;
+  const chosen = { model, dataset, optimizer };
+  refuseIgnored(chosen, Object.keys(given));
+  const { kind, takes, needs } = datasetEntry(dataset);
+  checkKind(model, dataset, kind);
+  const own: Defaults<TrainSettings> = { ...OPTIMIZERS[optimizer].takes, ...modelEntry(model).takes, ...takes };
+  const all = { seed: 0, "batch-size": 100, threads: availableParallelism(), "eval-samples": undefined };
+  const length = given.steps === undefined ? { epochs: 3 } : {};
+  const defaults = { ...chosen, ...all, ...length, ...own };
+  const suited = Object.entries(suits).filter(([name]) => name in defaults);
+  const settings = { ...defaults, ...Object.fromEntries(suited), ...given };
+  if (needs !== undefined && settings.data === undefined)
+    throw new OptionError(`--dataset ${dataset} needs --data PATH: ${needs}`);
+  // A run can be resumed from another folder.
+  const data = settings.data === undefined ? {} : { data: resolve(settings.data) };
+  const known = Object.entries({ ...settings, ...data }).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(known) as unknown as TrainSettings;
+}
+
+/** @throws OptionError naming options that the run has no use for, and who has */
+function refuseIgnored(chosen: Chosen, given: readonly string[]): void {
+  for (const [choice, entries] of Object.entries(CHOICES)) {
+    const name = chosen[choice as keyof Chosen];
+    const { takes, because = "" } = entries[name]!;
+    const takers = (option: string): string[] =>
+      namesOf(entries).filter((each) => option in (entries[each]?.takes ?? {}));
+    const ignored = given.filter((option) => !(option in takes) && takers(option).length > 0);
+    if (ignored.length === 0) continue;
+    const who = takers(ignored[0]!);
+    const same = ignored.filter((option) => takers(option).join() === who.join()).map((option) => `--${option}`);
     throw new OptionError(
-      `${listed(ignored, "and")} would be ignored by ${optimizer}; only newton has ${ignored.length > 1 ? "them" : "it"}`,
+      `${listed(same, "and")} would be ignored by ${name}${because}; only ${listed(who, "and")} ${who.length > 1 ? "have" : "has"} ${same.length > 1 ? "them" : "it"}`,
     );
+  }
 }
 
-function defaults(optimizer: TrainSettings["optimizer"]): TrainSettings {
-  const all = { optimizer, epochs: 3, seed: 0, "batch-size": 100, threads: availableParallelism() };
-  if (optimizer !== "newton") return { ...all, lr: optimizer === "adam" ? 1e-3 : 0.1 };
-  return { ...all, damping: 0.3, "damping-int": 1, period: 10, "mom-lrs": 0.5, "summary-batch-size": 1000 };
+function namesOf<Table extends object>(table: Table): (keyof Table & string)[] {
+  return Object.keys(table) as (keyof Table & string)[];
+}
+
+/** Widths of layers, as `--layers` takes them: they stay a text. */
+function widths(value: string, name: string): string {
+  try {
+    parseWidths(value);
+    return value;
+  } catch (error) {
+    throw new OptionError(`--${name}: ${(error as Error).message}`);
+  }
 }

@@ -91,8 +91,10 @@ export class Dataset implements BatchSource {
       if (index === undefined) throw new DataError(`data set of ${this.length} samples has no sample ${position}`);
       return index;
     });
-    const [x, y] = await Promise.all([this.#x.gather(indices, draw), this.#y.gather(indices, draw)]);
-    return { x, y };
+    const x = this.#x.gather(indices, draw);
+    const y = this.#y === this.#x ? x : this.#y.gather(indices, draw);
+    const [inputs, targets] = await Promise.all([x, y]);
+    return { x: inputs, y: targets };
   }
 
   /**
@@ -105,6 +107,11 @@ export class Dataset implements BatchSource {
   transform(transforms: readonly Transform[]): Dataset {
     if (!areImages(this.#x)) throw new OptionError("data set: its inputs are no images, so nothing can transform them");
     return new Dataset(this.#x.transformed(transforms), this.#y, this.#indices);
+  }
+
+  /** The same inputs, as they are now, each of them its own target too, as an autoencoder is trained. */
+  autoencoding(): Dataset {
+    return new Dataset(this.#x, this.#x, this.#indices);
   }
 
   /**

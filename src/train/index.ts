@@ -11,4 +11,4 @@ export {
   type UpdateEvent,
   warningsOf,
 } from "./metrics.ts";
-export { type Progress, type RunState, type TrainOptions, type TrainResult, train } from "./train.ts";
+export { doneAlready, type Progress, type RunState, type TrainOptions, type TrainResult, train } from "./train.ts";

@@ -10,6 +10,8 @@ export interface RunFacts {
   /** The optimiser's groups of parameters, in the order of `learningRates`. */
   readonly groups: readonly { readonly name: string; readonly members: readonly string[] }[];
   readonly epochs: number;
+  /** After which the run ends, if that is within its last epoch. */
+  readonly steps?: number;
   readonly stepsPerEpoch: number;
   /** Training samples. */
   readonly samples: number;
@@ -78,7 +80,7 @@ export interface StepEvent {
   readonly skipped?: string;
 }
 
-/** The end of an epoch, after its evaluations. */
+/** The end of an epoch, or of a run within one, after its evaluations. */
 export interface EpochEvent {
   readonly type: "epoch";
   readonly epoch: number;

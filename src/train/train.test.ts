@@ -143,6 +143,45 @@ describe("a run that was stopped and resumed is the run that was not", () => {
   });
 });
 
+describe("a run of so many steps", () => {
+  const epochEvents = (events: readonly TrainEvent[]) => events.filter(({ type }) => type === "epoch");
+
+  test("ends within an epoch, is evaluated there, and goes on exactly", async () => {
+    const whole = await record(await setup());
+    const first = await record({ ...(await setup()), steps: STEPS + 2 });
+    expect(first.result).toEqual({ how: "done", epochs: 1, steps: STEPS + 2 });
+    expect(epochEvents(first.events)).toMatchObject([
+      { epoch: 0, step: STEPS },
+      { epoch: 1, step: STEPS + 2, testLoss: expect.any(Number) },
+    ]);
+    const second = await record({ ...(await setup()), resume: first.state });
+    const joined = [...first.events.slice(0, -2), ...second.events.slice(1)];
+    const withoutSteps = timeless(joined).map((event) => ({ ...(event as object), steps: undefined }));
+    const expected = timeless(whole.events).map((event) => ({ ...(event as object), steps: undefined }));
+    expect(withoutSteps).toEqual(expected);
+    expect(second.state.model).toEqual(whole.state.model);
+  });
+
+  test("may end with an epoch, and is as long as its epochs at most", async () => {
+    const first = await record({ ...(await setup()), steps: STEPS });
+    expect(first.result).toEqual({ how: "done", epochs: 1, steps: STEPS });
+    expect(epochEvents(first.events)).toHaveLength(1);
+    const long = await record({ ...(await setup()), epochs: 1, steps: 100 });
+    expect(long.result).toEqual({ how: "done", epochs: 1, steps: STEPS });
+  });
+
+  test("stopped in its last evaluation it is evaluated when it goes on; done, it is refused", async () => {
+    const options = { ...(await setup()), steps: 2 };
+    const first = await record(options, (event) => event.type === "step" && event.step === 1);
+    expect([first.result.how, epochEvents(first.events)]).toEqual(["aborted", []]);
+    const second = await record({ ...(await setup()), steps: 2, resume: first.state });
+    expect(second.events.map(({ type }) => type)).toEqual(["resume", "epoch", "end"]);
+    await expect(train({ ...(await setup()), steps: 2, resume: second.state })).rejects.toThrow(
+      "2 steps are done already",
+    );
+  });
+});
+
 test("an error ends the run and is told", async () => {
   const options = await setup();
   const { optimizer } = options;

@@ -28,6 +28,8 @@ export interface Progress {
   /** Of training so far, in all and in this epoch. */
   readonly seconds: number;
   readonly epochSeconds: number;
+  /** Whether the model was evaluated after the last step. */
+  readonly evaluated: boolean;
   /** Of the last step, one for each group; none before the first. */
   readonly learningRates: Float64Array;
 }
@@ -51,6 +53,11 @@ export interface TrainOptions {
   readonly evaluations?: { readonly train?: Batches; readonly test?: Batches };
   /** In all, those before `resume` included. */
   readonly epochs: number;
+  /**
+   * The run ends after so many steps, those before `resume` included, where that is before the end of its last epoch. It is
+   * then evaluated as after an epoch, and can go on from there.
+   */
+  readonly steps?: number;
   /** Written into the first event as it is. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** For the evaluations; the default engine if none is named. */
@@ -72,6 +79,7 @@ const OPTIONS = [
   "trainLoader",
   "evaluations",
   "epochs",
+  "steps",
   "config",
   "engine",
   "signal",
@@ -89,21 +97,31 @@ export interface TrainResult {
 }
 
 /**
- * Trains a model for some epochs and tells by events what happens. The last event says how the run ended, also where
+ * Trains a model for some epochs or steps and tells by events what happens. The last event says how the run ended, also where
  * it ends by an error, which is then thrown.
  * @throws OptionError; StateError where `resume` is of another run; and whatever a step, an evaluation or a listener throws.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   refuseUnknown("train", options, OPTIONS);
   checkWhole("train: epochs", options.epochs, 1);
-  const { trainLoader, evaluations = {}, resume, epochs } = options;
+  const { trainLoader, evaluations = {}, resume, epochs, steps } = options;
+  if (steps !== undefined) checkWhole("train: steps", steps, 1);
   if (!(trainLoader instanceof Loader)) throw new OptionError("train: trainLoader must be a loader");
   if (Object.values(evaluations).includes(trainLoader))
     throw new OptionError("train: an evaluation needs a loader of its own, found trainLoader");
-  if (resume && resume.progress.epoch >= epochs)
-    throw new StateError(`train: ${resume.progress.epoch} epochs are done already, found epochs ${epochs}`);
+  const done = resume && doneAlready(resume.progress, options);
+  if (done) throw new StateError(`train: ${done} are done already, found epochs ${epochs}, steps ${steps}`);
   if (resume) await restore(options, resume);
   return await new Run(options).run();
+}
+
+/** What of a run's length is reached, in words; undefined where it has to go on. */
+export function doneAlready(
+  { epoch, step, evaluated }: Progress,
+  { epochs, steps }: Pick<TrainOptions, "epochs" | "steps">,
+): string | undefined {
+  if (epoch >= epochs) return `${epoch} epochs`;
+  return steps !== undefined && step >= steps && evaluated ? `${step} steps` : undefined;
 }
 
 async function restore({ model, optimizer, trainLoader }: TrainOptions, state: RunState): Promise<void> {
@@ -113,7 +131,14 @@ async function restore({ model, optimizer, trainLoader }: TrainOptions, state: R
 }
 
 const EPOCH_START = { batches: 0, lossSum: 0, sampleSum: 0, epochSeconds: 0 };
-const RUN_START: Progress = { ...EPOCH_START, epoch: 0, step: 0, seconds: 0, learningRates: new Float64Array() };
+const RUN_START: Progress = {
+  ...EPOCH_START,
+  epoch: 0,
+  step: 0,
+  seconds: 0,
+  learningRates: new Float64Array(),
+  evaluated: false,
+};
 
 /** One call of `train`. */
 class Run {
@@ -128,8 +153,8 @@ class Run {
   async run(): Promise<TrainResult> {
     try {
       await this.#emit({ type: this.#options.resume ? "resume" : "start", ...this.#facts() });
-      while (this.#at.epoch < this.#options.epochs && (await this.#epoch())) await this.#checkpoint();
-      const how = this.#at.epoch < this.#options.epochs ? "aborted" : "done";
+      while (!this.#done && (await this.#epoch())) await this.#checkpoint();
+      const how = this.#done ? "done" : "aborted";
       if (how === "aborted") await this.#checkpoint();
       await this.#emit(this.#end(how));
       return { how, epochs: this.#at.epoch, steps: this.#at.step };
@@ -139,7 +164,11 @@ class Run {
     }
   }
 
-  /** Trains for an epoch, or the rest of it, and evaluates. Tells whether it came to the epoch's end. */
+  get #done(): boolean {
+    return doneAlready(this.#at, this.#options) !== undefined;
+  }
+
+  /** Trains for an epoch, or the rest of it, or until the run's last step, and evaluates. Tells whether it came so far. */
   async #epoch(): Promise<boolean> {
     if (!(await this.#steps())) return false;
     const begun = performance.now();
@@ -156,27 +185,27 @@ class Run {
       seconds: epochSeconds,
       evaluationSeconds: secondsSince(begun),
     });
-    this.#at = { ...this.#at, ...EPOCH_START, epoch: epoch + 1 };
+    this.#at = { ...this.#at, ...(this.#atEpochEnd && { ...EPOCH_START, epoch: epoch + 1 }), evaluated: true };
     return true;
   }
 
-  /** The epoch's steps. Tells whether all were taken. */
+  /** The epoch's steps, as many as the run still has. Tells whether all were taken. */
   async #steps(): Promise<boolean> {
     const { trainLoader, optimizer } = this.#options;
-    // A run that was stopped in its evaluations has no steps left, and its loader stands at the next epoch already.
-    if (this.#at.batches === trainLoader.length) return !this.#aborted;
+    // A run that was stopped in its evaluations has no steps left, and its loader may stand at the next epoch already.
+    if (this.#atEpochEnd || this.#atLastStep) return !this.#aborted;
     const batches = trainLoader[Symbol.asyncIterator]();
     try {
       // Asked before each draw, never after it: a batch that was handed out counts as used.
-      while (!this.#aborted) {
+      while (!this.#aborted && !this.#atLastStep) {
         const { done, value: batch } = await batches.next();
         if (done) return true;
         const begun = performance.now();
         const result = await optimizer.step(batch);
         await this.#count(result, batch, secondsSince(begun));
       }
-      if (this.#at.batches === trainLoader.length) await batches.next();
-      return false;
+      if (this.#atEpochEnd) await batches.next();
+      return !this.#aborted;
     } finally {
       await batches.return();
     }
@@ -195,6 +224,7 @@ class Run {
       seconds: this.#at.seconds + seconds,
       epochSeconds: this.#at.epochSeconds + seconds,
       learningRates: result.learningRates,
+      evaluated: false,
     };
     if (result.update) await this.#emit(updateEvent(result.update, epoch, step));
     await this.#emit({
@@ -227,6 +257,14 @@ class Run {
     return evaluate(model, loss, batches, { mode: "eval", ...(engine && { engine }), ...(signal && { signal }) });
   }
 
+  get #atEpochEnd(): boolean {
+    return this.#at.batches === this.#options.trainLoader.length;
+  }
+
+  get #atLastStep(): boolean {
+    return this.#at.step >= (this.#options.steps ?? Number.POSITIVE_INFINITY);
+  }
+
   get #aborted(): boolean {
     return this.#options.signal?.aborted ?? false;
   }
@@ -247,12 +285,13 @@ class Run {
   }
 
   #facts(): RunFacts {
-    const { config = {}, optimizer, epochs, trainLoader } = this.#options;
+    const { config = {}, optimizer, epochs, steps, trainLoader } = this.#options;
     const { epoch, step, seconds } = this.#at;
     return {
       config,
       groups: optimizer.groups.map(({ name, members }) => ({ name, members: [...members] })),
       epochs,
+      ...(steps !== undefined && { steps }),
       stepsPerEpoch: trainLoader.length,
       samples: trainLoader.dataset.length,
       batchSize: trainLoader.batchSize,

@@ -1,14 +1,13 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { decodeSafetensors } from "../../src/interop/index.ts";
 import { readMetrics } from "../../src/train/file-store.ts";
 import type { StepEvent, TrainEvent } from "../../src/train/index.ts";
+import { type Outcome, runCommand } from "../support/command.ts";
 
-const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 const TINY = ["--limit", "240", "--batch-size", "20", "--summary-batch-size", "100", "--threads", "1"];
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -21,32 +20,9 @@ beforeEach(() => {
 
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-interface Outcome {
-  readonly status: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Runs the command in the test's own folder. */
-function grnewt(
-  args: readonly string[],
-  watch: (child: ChildProcess, stdout: string) => void = () => {},
-): Promise<Outcome> {
-  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), MAIN, ...args], { cwd: directory });
-  let [stdout, stderr] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    stdout += text;
-    watch(child, stdout);
-  });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    stderr += text;
-  });
-  return new Promise((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (status, signal) => resolve({ status, signal, stdout, stderr }));
-  });
-}
+const grnewt = (args: readonly string[], watch?: (child: ChildProcess, stdout: string) => void): Promise<Outcome> =>
+  runCommand(directory, args, watch);
 
 const run = (name: string): string => join(directory, name);
 
@@ -165,6 +141,6 @@ test("Ctrl-C stops a run after its step, and resuming it gives the run that was 
   const again = await grnewt(["train", "--resume", "stopped"]);
   expect([again.status, again.stderr]).toEqual([
     2,
-    "grnewt: --resume stopped: its 2 epochs are done; give a greater --epochs to go on\n",
+    "grnewt: --resume stopped: its 2 epochs are done; give more --epochs or --steps to go on\n",
   ]);
 });

@@ -9,6 +9,7 @@ interface Job<Task> {
   readonly task: Task;
   readonly resolve: (result: Float32Array) => void;
   readonly reject: (error: Error) => void;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
@@ -40,9 +41,7 @@ export class WorkerPool<Task> {
     return new Promise((resolve, reject) => {
       if (this.#disposed) throw new DisposedError("this data set was disposed");
       signal?.throwIfAborted();
-      const job = { task, resolve, reject };
-      this.#waiting.push(job);
-      signal?.addEventListener("abort", () => this.#forget(job, signal.reason), { once: true });
+      this.#waiting.push({ task, resolve, reject, signal });
       this.#next();
     });
   }
@@ -61,17 +60,17 @@ export class WorkerPool<Task> {
     );
   }
 
-  #forget(job: Job<Task>, reason: Error): void {
-    const at = this.#waiting.indexOf(job);
-    if (at < 0) return;
-    this.#waiting.splice(at, 1);
-    job.reject(reason);
-  }
-
   /** Gives waiting tasks to idle threads, and starts more threads while there are fewer than there may be. */
   #next(): void {
     const idle = (): Worker | undefined => [...this.#workers].find(([, job]) => !job)?.[0];
     while (this.#waiting.length > 0) {
+      // Asked here, and not listened to: a batch has one signal for all its images.
+      const { signal, reject } = this.#waiting[0]!;
+      if (signal?.aborted) {
+        this.#waiting.shift();
+        reject(signal.reason);
+        continue;
+      }
       const worker = idle() ?? (this.#workers.size < this.#size ? this.#start() : undefined);
       if (!worker) return;
       const job = this.#waiting.shift()!;

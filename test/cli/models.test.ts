@@ -1,0 +1,123 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { readMetrics } from "../../src/train/file-store.ts";
+import type { EpochEvent } from "../../src/train/index.ts";
+import { Random } from "../../src/util/random.ts";
+import { runCommand } from "../support/command.ts";
+
+vi.setConfig({ testTimeout: 120_000 });
+
+const PIXELS = 3 * 32 * 32;
+const TEXT = "the loss bends along the proposed direction, group of parameters by group. ";
+
+let directory: string;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "grnewt-"));
+  const random = new Random(1);
+  const bytes = (count: number): Uint8Array => Uint8Array.from({ length: count }, () => random.below(256));
+  const images = (count: number): Uint8Array =>
+    bytes(count * (1 + PIXELS)).map((byte, i) => (i % (1 + PIXELS) === 0 ? byte % 10 : byte));
+  mkdirSync(join(directory, "data/cifar10"), { recursive: true });
+  writeFileSync(join(directory, "data/cifar10/data_batch_1.bin"), images(24));
+  writeFileSync(join(directory, "data/cifar10/test_batch.bin"), images(6));
+  writeFileSync(join(directory, "text.txt"), TEXT.repeat(12));
+  for (const name of ["cats", "dogs"]) {
+    mkdirSync(join(directory, "folder", name), { recursive: true });
+    for (let i = 0; i < 6; i++)
+      await sharp(bytes(20 * 24 * 3), { raw: { width: 24, height: 20, channels: 3 } }).toFile(
+        join(directory, "folder", name, `${i}.png`),
+      );
+  }
+});
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+const grnewt = (args: string, where: string = directory) => runCommand(where, ["train", ...args.split(" ")]);
+
+const CIFAR = "--dataset cifar10 --threads 1";
+const RUNS: Readonly<Record<string, string>> = {
+  lenet: `--model lenet ${CIFAR} --batch-size 8 --augment`,
+  resnet18: `--model resnet18 ${CIFAR} --batch-size 2 --limit 8 --eval-samples 2`,
+  transformer: "--model transformer --data text.txt --context 8 --layers 1*16 --batch-size 8 --threads 1",
+};
+/** Of the summaries, so that they are quick. */
+const NEWTON: Readonly<Record<string, string>> = {
+  lenet: "--period 2",
+  resnet18: "--summary-batch-size 2 --partition trivial",
+  transformer: "--summary-batch-size 8 --partition trivial",
+};
+
+test.each(Object.entries(RUNS))("%s trains with newton", async (name, args) => {
+  const { status, stderr } = await grnewt(`${args} ${NEWTON[name]} --steps 1 --out ${name}-newton`);
+  expect([status, stderr]).toEqual([0, ""]);
+  const events = readMetrics(join(directory, `${name}-newton`));
+  expect(events.find(({ type }) => type === "update")).toMatchObject({ found: true });
+  expect(events.at(-1)).toMatchObject({ how: "done", steps: 1 });
+});
+
+test.each([
+  ["lenet", NEWTON.lenet],
+  ["resnet18", "--optimizer adam"],
+  ["transformer", "--optimizer adam"],
+])("%s, resumed elsewhere, is the run that was not stopped", async (name, optimizer) => {
+  const all = `${RUNS[name]} ${optimizer}`;
+  const [whole, first] = await Promise.all([
+    grnewt(`${all} --steps 3 --out ${name}-whole`),
+    grnewt(`${all} --steps 2 --out ${name}`),
+  ]);
+  const resumed = await grnewt(`--resume ../${name} --steps 3`, join(directory, "data"));
+  for (const { status, stderr } of [whole, first, resumed]) expect([status, stderr]).toEqual([0, ""]);
+  const weights = (run: string): Buffer => readFileSync(join(directory, run, "weights.safetensors"));
+  expect(weights(name).equals(weights(`${name}-whole`))).toBe(true);
+  const results = (run: string) => {
+    const last = readMetrics(join(directory, run)).findLast((event): event is EpochEvent => event.type === "epoch")!;
+    return [last.step, last.trainLoss, last.testLoss, last.testAccuracy, last.learningRates];
+  };
+  expect(results(name)).toEqual(results(`${name}-whole`));
+  expect(results(name)[3]).toEqual(expect.any(Number));
+});
+
+test("the accuracy of a text counts every character", async () => {
+  await grnewt(`${RUNS.transformer} --optimizer adam --steps 1 --out text`);
+  const [start, epoch] = ["start", "epoch"].map((type) =>
+    readMetrics(join(directory, "text")).find((event) => event.type === type),
+  );
+  const characters = 8 * (start as unknown as { config: { "test samples": number } }).config["test samples"];
+  const correct = (epoch as EpochEvent).testAccuracy! * characters;
+  expect(correct).toBeCloseTo(Math.round(correct), 6);
+});
+
+test.each([
+  [
+    "a folder of images, given back",
+    "--model autoencoder --layers 8-3 --dataset images --data folder --image-size 8 --augment",
+    "images in folder",
+  ],
+  ["a regression", "--dataset toy-regression --layers 5 --limit 60", "toy regression"],
+])("%s has a loss and no accuracy", async (_what, args, title) => {
+  const { status, stdout, stderr } = await grnewt(
+    `${args} --batch-size 3 --steps 3 --out ${title.replaceAll(" ", "-")}`,
+  );
+  expect([status, stderr]).toEqual([0, ""]);
+  expect(stdout).toContain(`NewtonSummary on`);
+  expect(stdout).toMatch(/: test loss \d/);
+  expect(stdout).not.toContain("accuracy");
+});
+
+test.each([
+  ["--model vgg-a", "vgg-a needs images of at least 32 × 32, but those of mnist are 28 × 28"],
+  [
+    "--dataset cifar100",
+    /data.cifar100.train\.bin: expected a file of CIFAR's binary version, found no such file\. To get it, download/,
+  ],
+  [`--partition halves ${CIFAR}`, /unknown partition "halves"/],
+])("%s is refused", async (args, message) => {
+  const { status, stderr } = await grnewt(args);
+  expect(status).toBeGreaterThan(0);
+  expect(stderr).toMatch(message);
+  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+});
