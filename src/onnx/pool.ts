@@ -47,14 +47,16 @@ function comparedIndex(to: Lowering, { attrs, inputs: [image], shape }: Node<Poo
   const taps = entries(to, x, attrs, shape);
   const steps = stridesOf(spatial(image!));
   const moved = (by: readonly number[]): number[] => steps.map((step, axis) => step * by[axis]!);
+  const places = shape.slice(2) as number[];
+  const start = to.constant([...offsets(places, moved(attrs.stride))], places, "int");
+  // Nothing to compare, and so nothing that has the images' shape.
+  if (taps.length === 1) return to.emit("Expand", [start, to.emit("Shape", taps)]);
   const offset = [...offsets(attrs.kernel, moved(attrs.dilation))];
   let [most, at] = [taps[0]!, to.number(offset[0]!)];
   taps.slice(1).forEach((tap, k) => {
     at = to.emit("Where", [to.emit("Greater", [tap, most]), to.number(offset[k + 1]!), at]);
     most = to.emit("Max", [most, tap]);
   });
-  const places = shape.slice(2) as number[];
-  const start = to.constant([...offsets(places, moved(attrs.stride))], places, "int");
   return to.emit("Add", [to.emit("Cast", [at], { to: to.elementCode("int") }), start]);
 }
 

@@ -180,6 +180,7 @@ const pools = [
   ["padding", [B, 1, 4, 4], pool([3, 3], { stride: [2, 2], before: [1, 1], after: [1, 1] })],
   ["dilation", [B, 1, 5, 4], pool([2, 2], { stride: [1, 1], dilation: [3, 2] })],
   ["a volume", [B, 1, 2, 3, 2], pool([2, 2, 1])],
+  ["windows of one entry", [B, 2, 3, 5], pool([1, 1], { stride: [1, 2] })],
 ] as const;
 
 const comparisons = (f: (b: Builder, x: Node, y: Node) => Node): Case[] => [
