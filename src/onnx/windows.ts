@@ -51,29 +51,33 @@ function windowsOfEach(to: Lowering, form: Convolution, x: string): string {
   return to.emit("Reshape", [windows(to, form, x, 2), to.ints([0, groups, row, sizeOf(places)])]);
 }
 
-/** As one matrix product for all images, in one group. */
+/**
+ * As one matrix product for all images, in one group. Samples come last meanwhile, so that the windows of small images are
+ * laid out in long copies.
+ */
 export function convByRows(to: Lowering, form: Convolution, x: string, w: string): string {
   const { outputs, channels, kernel, places } = form;
   const row = channels * sizeOf(kernel);
-  const exchanged = { perm: [1, 0, ...kernel.map((_, i) => i + 2)] };
-  const columns = windows(to, form, to.emit("Transpose", [x], exchanged), 1);
-  const rows = to.emit("Reshape", [w, to.ints([outputs, row])]);
-  const product = to.emit("MatMul", [rows, to.emit("Reshape", [columns, to.ints([row, -1])])]);
-  return to.emit("Transpose", [to.emit("Reshape", [product, to.ints([outputs, -1, ...places])])], exchanged);
+  const last = to.emit("Transpose", [x], { perm: [...places.map((_, i) => i + 1), places.length + 1, 0] });
+  const columns = to.emit("Reshape", [windows(to, form, last, 1), to.ints([row, -1])]);
+  const product = to.emit("MatMul", [to.emit("Reshape", [w, to.ints([outputs, row])]), columns]);
+  const images = to.emit("Reshape", [product, to.ints([outputs, ...places, -1])]);
+  return to.emit("Transpose", [images], { perm: [places.length + 1, 0, ...places.map((_, i) => i + 1)] });
 }
 
 /**
- * The entries under the windows with those of the kernel along a new axis, 1 or 2; found along one spatial axis after the
- * other, so that all copies but the first are of long stretches.
+ * The entries under the windows with those of the kernel along a new axis, before the spatial ones, which begin with
+ * `first`; found along one of these after the other, so that all copies but the first are of long stretches.
  */
-function windows(to: Lowering, { window, kernel, places, backwards }: Convolution, x: string, axis: 1 | 2): string {
-  let columns = to.emit("Unsqueeze", [padded(to, x, window, 2, 0), to.ints([axis])]);
-  for (let i = kernel.length - 1; i >= 0; i--) {
-    const taps = Array.from({ length: kernel[i]! }, (_, k) => {
-      const { start, stop, step } = stretch(window, i, k, places);
-      return to.emit("Slice", [columns, to.ints([start]), to.ints([stop]), to.ints([i + 3]), to.ints([step])]);
+function windows(to: Lowering, { window, kernel, places, backwards }: Convolution, x: string, first: 1 | 2): string {
+  let columns = to.emit("Unsqueeze", [padded(to, x, window, first, 0), to.ints([first])]);
+  for (let axis = kernel.length - 1; axis >= 0; axis--) {
+    const taps = Array.from({ length: kernel[axis]! }, (_, k) => {
+      const { start, stop, step } = stretch(window, axis, k, places);
+      const ends = [[start], [stop], [first + 1 + axis], [step]].map((each) => to.ints(each));
+      return to.emit("Slice", [columns, ...ends]);
     });
-    columns = to.emit("Concat", backwards ? taps.reverse() : taps, { axis });
+    columns = to.emit("Concat", backwards ? taps.reverse() : taps, { axis: first });
   }
   return columns;
 }
