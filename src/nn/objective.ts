@@ -1,7 +1,7 @@
 import type { Mode, Objective, Traced, Variable } from "../engine/index.ts";
 import { type Builder, countOf, formatShape, type Node } from "../graph/index.ts";
 import { reshape } from "../ops/index.ts";
-import { GraphError } from "../util/errors.ts";
+import { GraphError, OptionError } from "../util/errors.ts";
 import type { Loss } from "./losses.ts";
 import { checkTensor, modelScope, type Traceable, variablesOf } from "./predict.ts";
 import { type Scope, Tensor } from "./tensor.ts";
@@ -13,8 +13,13 @@ export type FullLoss = (x: Tensor, target: Tensor) => Tensor;
 /**
  * The loss of a model as a function of its parameters and a batch.
  * Without a batch, the model's `forward()` takes no input and the loss gets the output alone.
+ * @throws OptionError where the model is no module, or the loss no function.
  */
 export function objective(model: Traceable, loss: Loss): Objective {
+  if (typeof model?.namedParameters !== "function")
+    throw new OptionError(`model: expected a module, found ${typeof model}`);
+  if (typeof loss !== "function")
+    throw new OptionError(`loss: expected a function of an output and a target, found ${typeof loss}`);
   const variables = variablesOf(model);
   const scope = modelScope(variables);
   return {

@@ -120,6 +120,16 @@ test("a promise is refused by summaries and gradients as it is by predict", asyn
   await expect(run).rejects.toThrow("forward must return a tensor, and return it at once; it returned a promise");
 });
 
+test("a loss that is no function and a model that is no module are refused", async () => {
+  const { x, y } = labelled(2);
+  await expect(valueAndGrad(classifier(), "mse" as never, { x, y }, { engine })).rejects.toThrow(
+    "loss: expected a function of an output and a target, found string",
+  );
+  await expect(valueAndGrad((() => x) as never, losses.nll, { x, y }, { engine })).rejects.toThrow(
+    "model: expected a module, found function",
+  );
+});
+
 describe("predict", () => {
   test("refuses what is no array of a shape", async () => {
     const run = new Linear(2, 1).predict([[1, 2]] as never, { engine });
