@@ -38,6 +38,8 @@ export {
   type TrainingOptimizer,
   type UpdateRecord,
   type Updater,
+  type UpdaterInputs,
+  type UpdaterOutputs,
 } from "./optim/index.ts";
 export {
   computeHg,

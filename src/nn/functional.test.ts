@@ -32,6 +32,7 @@ const entrywise: Readonly<
   "clamp from below": [(x) => x.clamp(0.25), nonzero, { "-2": 0.25, 2: 2 }],
   "clamp from above": [(x) => x.clamp(undefined, 0.25), nonzero, { "-2": -2, 2: 0.25 }],
   "clamp between crossed bounds": [(x) => x.clamp(0.5, -0.5), nonzero, { "-2": -0.5, 0: -0.5, 2: -0.5 }],
+  sign: [(x) => x.sign(), nonzero, { "-2": -1, 0: 0, 3: 1 }],
   rsqrt: [(x) => x.rsqrt(), positive, { 1: 1, 4: 0.5 }],
 };
 

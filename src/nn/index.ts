@@ -90,3 +90,4 @@ export {
 } from "./pool.ts";
 export type { PredictOptions } from "./predict.ts";
 export { cat, constant, Tensor, type TensorLike, where } from "./tensor.ts";
+export { traceApart } from "./trace.ts";

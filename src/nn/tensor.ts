@@ -272,6 +272,11 @@ export class Tensor {
     return unary(ops.abs, this);
   }
 
+  /** −1, 0 or 1; its derivative counts as 0. */
+  sign(): Tensor {
+    return unary(ops.sign, this);
+  }
+
   sin(): Tensor {
     return unary(ops.sin, this);
   }

@@ -7,6 +7,14 @@ export function newTrace(builder: Builder, scope: Scope, mode?: Mode): Trace {
   return { builder, scope, mode, path: [], assigned: new Map(), checks: [], masks: [] };
 }
 
+/** Code on tensors of a graph that belong to no model, such as an updater's rule, recorded in that graph. */
+export function traceApart<T>(builder: Builder, code: () => T): T {
+  const nameOf = (): never => {
+    throw new GraphError("a parameter was used where only the tensors that are given may be");
+  };
+  return tracing(newTrace(builder, { nameOf, asked: new Set() }), code);
+}
+
 /** A model's or a loss's code, traced. */
 export interface Recorded {
   /** What the code returned. */

@@ -8,12 +8,5 @@ export type {
 export { NewtonSummary, type NewtonSummaryState } from "./newton-summary.ts";
 export { Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
 export type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
-export {
-  type AdamOptions,
-  AdamUpdater,
-  type SGDOptions,
-  SGDUpdater,
-  type Updater,
-  type UpdaterInputs,
-  type UpdaterOutputs,
-} from "./updater.ts";
+export { type SGDOptions, SGDUpdater, type Updater, type UpdaterInputs, type UpdaterOutputs } from "./updater.ts";
+export { type AdamOptions, AdamUpdater } from "./updaters/adam.ts";

@@ -11,7 +11,7 @@ const FORMAT = "grnewt-optimizer-1";
 export interface Identity {
   readonly format: string;
   readonly kind: string;
-  readonly updater: { readonly name: string; readonly options: Readonly<Record<string, number | boolean>> };
+  readonly updater: { readonly name: string; readonly options: object };
   readonly groups: readonly NamedGroup[];
   readonly shapes: Readonly<Record<string, readonly number[]>>;
 }

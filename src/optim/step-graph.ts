@@ -20,6 +20,7 @@ import {
   where,
 } from "../ops/index.ts";
 import { directionInput, type NamedGroup } from "../summary/index.ts";
+import { applyRule } from "./rule-graph.ts";
 import type { Updater } from "./updater.ts";
 
 /** Where a step's gradient comes from: the loss of a batch, or the caller. */
@@ -64,24 +65,16 @@ function directions(b: Builder, parts: StepParts, from: GradientSource): Directi
   const { slopes, assigned, needs } =
     from.kind === "batch" ? traced(b, objective, members, from.spec, outputs) : given(b, objective, members);
   const gradient = parts.clipGradNorm === undefined ? slopes : clipped(b, slopes, parts.clipGradNorm);
-  const scalars = Object.fromEntries(
-    Object.keys(updater.scalars(0)).map((name) => [name, input(b, names.scalar(name), [])]),
-  );
   const made = new Map<string, Node>();
-  members.forEach((name, i) => {
-    const parameter = inputOf(b, objective, name);
-    const stateInputs = updater.stateNames.map(
-      (each) => [each, input(b, names.state(each, name), parameter.shape)] as const,
-    );
-    const result = updater.update(b, {
-      gradient: gradient[i]!,
-      parameter,
-      state: Object.fromEntries(stateInputs),
-      scalars,
-    });
-    made.set(name, result.direction);
-    for (const [each, node] of Object.entries(result.state)) outputs.set(names.state(each, name), node);
-  });
+  const targets = members.map((name, i) => ({
+    name,
+    parameter: inputOf(b, objective, name),
+    gradient: gradient[i]!,
+  }));
+  for (const { name, direction, state } of applyRule(b, updater, targets, names)) {
+    made.set(name, direction);
+    for (const [each, node] of state) outputs.set(names.state(each, name), node);
+  }
   return { outputs, directions: made, assigned, needs };
 }
 

@@ -15,6 +15,7 @@ import type { Direction } from "../summary/index.ts";
 import { NonFiniteError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { Random, type RandomState } from "../util/random.ts";
+import { scalarsOf } from "./rule-graph.ts";
 import { checkRandomState } from "./saved-state.ts";
 import { applySource, directionSource, type GradientSource, names, type StepParts, stepSource } from "./step-graph.ts";
 
@@ -214,7 +215,7 @@ export class Stepper {
       "gradient" in from
         ? await this.#uploadGradient(from.gradient)
         : await uploadBatch(this.engine, from.batch, needs, this.random);
-    for (const [name, value] of Object.entries(this.parts.updater.scalars(this.#updates)))
+    for (const [name, value] of scalarsOf(this.parts.updater, this.#updates))
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
     return { kept: { ...(await this.variables()), ...(await this.#stateTensors()) }, own };
   }

@@ -1,9 +1,17 @@
 import { describe, expect, test } from "vitest";
 import { ReferenceEngine } from "../engine/index.ts";
-import { fromFunction } from "../nn/index.ts";
+import { constant, fromFunction, type Module, Parameter, type Tensor } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
-import { type AdamOptions, AdamUpdater, Optimizer, type SGDOptions, SGDUpdater } from "./index.ts";
+import {
+  type AdamOptions,
+  AdamUpdater,
+  Optimizer,
+  type SGDOptions,
+  SGDUpdater,
+  type Updater,
+  type UpdaterInputs,
+} from "./index.ts";
 
 const engine = new ReferenceEngine();
 const START = 1.5;
@@ -12,7 +20,7 @@ const LR = 0.1;
 /** L = w⁴ / 4, whose gradient is w³. */
 const model = () => fromFunction({ w: ndarray(Float64Array.of(START), []) }, ({ w }) => w.pow(4).mul(0.25));
 
-async function trajectory(updater: SGDUpdater | AdamUpdater): Promise<number[]> {
+async function trajectory(updater: Updater): Promise<number[]> {
   const own = model();
   const optimizer = await Optimizer.create(own, (loss) => loss, { updater, lr: LR, engine });
   const path: number[] = [];
@@ -53,6 +61,11 @@ function adam(options: AdamOptions): number[] {
     w -= (LR * (m / (1 - b1 ** (i + 1)))) / (Math.sqrt(most / (1 - b2 ** (i + 1))) + eps);
     return w;
   });
+}
+
+/** A rule that keeps nothing. */
+function result(direction: (inputs: UpdaterInputs) => Tensor): Updater["update"] {
+  return (inputs) => ({ direction: direction(inputs), state: {} });
 }
 
 function expectPath(actual: number[], expected: number[]): void {
@@ -98,6 +111,87 @@ describe("Adam", () => {
   test("refuses what makes no sense", () => {
     expect(() => new AdamUpdater({ betas: [1, 0.9] })).toThrow(/betas\[0\] must be/);
     expect(() => new AdamUpdater({ eps: 0 })).toThrow(/eps must be/);
+  });
+});
+
+describe("a rule of one's own", () => {
+  /** Momentum of which only the sign counts, weighted by the number of the step. */
+  const signs: Updater = {
+    name: "Signs",
+    options: {},
+    stateNames: ["average"],
+    scalars: (step) => ({ weight: step + 1 }),
+    update({ gradient, parameter, state, scalars }) {
+      const average = state.average!.mul(0.75).add(gradient.mul(0.25));
+      return { direction: average.sign().mul(scalars.weight!).add(parameter), state: { average } };
+    },
+  };
+
+  test("is compiled into the step", async () => {
+    let [w, m] = [START, 0];
+    const expected = Array.from({ length: 6 }, (_, step) => {
+      m = 0.75 * m + 0.25 * w ** 3;
+      w -= LR * (Math.sign(m) * (step + 1) + w);
+      return w;
+    });
+    expectPath(await trajectory(signs), expected);
+  });
+
+  test("needs neither state nor scalars", async () => {
+    const plain: Updater = {
+      name: "Plain",
+      options: {},
+      stateNames: [],
+      update: ({ gradient }) => ({ direction: gradient, state: {} }),
+    };
+    expectPath(await trajectory(plain), sgd({}));
+  });
+
+  test("takes its state along", async () => {
+    const make = (own: Module) => Optimizer.create(own, (loss) => loss, { updater: signs, lr: LR, engine });
+    const first = model();
+    const optimizer = await make(first);
+    for (let i = 0; i < 3; i++) await optimizer.step();
+    const [weights, state] = [await first.stateDict(), await optimizer.state()];
+    await optimizer.step();
+    const second = model();
+    second.loadStateDict(weights);
+    const resumed = await make(second);
+    await resumed.restore(state);
+    await resumed.step();
+    expect(await second.stateDict()).toEqual(await first.stateDict());
+  });
+
+  const zero = (): Tensor => constant(ndarray(new Float64Array(1), []));
+  test.each<[string, Partial<Updater>, RegExp]>([
+    [
+      "whose direction has another shape",
+      { update: result(({ gradient }) => gradient.unsqueeze(0)) },
+      /expected float\[\], found float\[1\]/,
+    ],
+    ["whose direction is no real number", { update: result(({ gradient }) => gradient.gt(0)) }, /found bool\[\]/],
+    [
+      "whose direction is no tensor",
+      { update: result(() => 1 as never) },
+      /direction of w must be a tensor; found number/,
+    ],
+    [
+      "that leaves out its state",
+      { update: result(({ gradient }) => gradient) },
+      /state "average" of w must be a tensor/,
+    ],
+    [
+      "that keeps what it has not named",
+      { update: ({ gradient }) => ({ direction: gradient, state: { average: zero(), other: zero() } }) },
+      /state "other" is not among its stateNames/,
+    ],
+    [
+      "that uses a parameter it was not given",
+      { update: result(({ gradient }) => gradient.mul(new Parameter(ndarray(new Float64Array(1), [])))) },
+      /only the tensors that are given/,
+    ],
+  ])("%s is refused by name", async (_what, own, message) => {
+    await expect(trajectory({ ...signs, ...own })).rejects.toThrow(message);
   });
 });
 

@@ -60,3 +60,8 @@ test("reference-names.md tells of every option", () => {
   const known = message.split("its options are ")[1]!.split(", ");
   for (const name of known) expect(page, name).toContain(`\`${name}\``);
 });
+
+test("the updater in optimizers.md is the example's", () => {
+  const [, rule] = /```ts\n(const signMomentum[\s\S]*?)```/.exec(text("docs/optimizers.md"))!;
+  expect(text("examples/sign-momentum.ts")).toContain(rule!);
+});

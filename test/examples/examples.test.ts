@@ -37,3 +37,10 @@ test("the minimal example learns, with a rate for each of its groups", async () 
     expect(Math.max(...rates)).toBeGreaterThan(0);
   }
 });
+
+test("the example of an updater learns", async () => {
+  vi.resetModules();
+  const losses = [...(await output("sign-momentum.ts")).matchAll(/loss (\d+\.\d+)/g)].map(([, loss]) => Number(loss));
+  expect(losses).toHaveLength(5);
+  expect(losses.at(-1)).toBeLessThan(0.2 * losses[0]!);
+});
