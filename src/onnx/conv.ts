@@ -4,7 +4,7 @@ import { sizeOf } from "../util/ndarray.ts";
 import type { Lower, Lowering } from "./lowering.ts";
 import {
   type Convolution,
-  convByRows,
+  convByTaps,
   convByWindows,
   spatial,
   weightByTaps,
@@ -44,13 +44,17 @@ export const convWeight: Lower<ConvWeightAttrs> = (to, { attrs, inputs: [images,
   return groups === 1 && channels >= WIDE ? weightByTaps(to, form, x!, z!) : weightByWindows(to, form, x!, z!);
 };
 
-/** https://onnx.ai/onnx/operators/onnx__Conv.html */
+/**
+ * https://onnx.ai/onnx/operators/onnx__Conv.html
+ * @param w weights [O, C / groups, …kernel], or where the kernel is taken backwards, [C, O / groups, …kernel].
+ */
 function convolution(to: Lowering, form: Convolution, x: string, w: string): string {
-  const { window, groups, channels, kernel, places, backwards } = form;
-  if (groups === 1 && channels >= WIDE && sizeOf(places) <= FEW_PLACES) return convByRows(to, form, x, w);
-  if (to.precision === "float64") return convByWindows(to, form, x, w);
-  const weights = backwards ? turned(to, w, kernel) : w;
-  return to.emit("Conv", [x, weights], { ...windowAttributes(window), group: groups });
+  const { window, groups, channels, places, backwards } = form;
+  if (groups === 1 && channels >= WIDE && sizeOf(places) <= FEW_PLACES) return convByTaps(to, form, x, w);
+  const weights = backwards ? exchanged(to, form, w) : w;
+  if (to.precision === "float64") return convByWindows(to, form, x, weights);
+  const kernels = backwards ? turned(to, form, weights) : weights;
+  return to.emit("Conv", [x, kernels], { ...windowAttributes(window), group: groups });
 }
 
 /** https://onnx.ai/onnx/operators/onnx__ConvTranspose.html */
@@ -81,7 +85,7 @@ function turnedConv(to: Lowering, { attrs, inputs }: Node<ConvInputAttrs>, z: st
     places: size,
     backwards: true,
   };
-  return convolution(to, form, spreadOut(to, results!, z, stride), exchanged(to, weights!, w, groups));
+  return convolution(to, form, spreadOut(to, results!, z, stride), w);
 }
 
 /** Images with stride − 1 zeros after each entry. */
@@ -95,16 +99,15 @@ function spreadOut(to: Lowering, { shape }: Node, z: string, stride: readonly nu
   return to.emit("Reshape", [wide, to.ints([0, channels!, ...places.map((count, i) => count * stride[i]!)])]);
 }
 
-/** Weights [O, C / groups, …kernel] as [C, O / groups, …kernel]. */
-function exchanged(to: Lowering, { shape }: Node, w: string, groups: number): string {
-  const [outputs, perGroup, ...kernel] = shape as number[];
-  const byGroup = to.emit("Reshape", [w, to.ints([groups, outputs! / groups, perGroup!, ...kernel])]);
+/** Weights [C, O / groups, …kernel] as [O, C / groups, …kernel]. */
+function exchanged(to: Lowering, { groups, channels, outputs, kernel }: Convolution, w: string): string {
+  const byGroup = to.emit("Reshape", [w, to.ints([groups, channels / groups, outputs / groups, ...kernel])]);
   const swapped = to.emit("Transpose", [byGroup], { perm: [0, 2, 1, ...kernel.map((_, i) => i + 3)] });
-  return to.emit("Reshape", [swapped, to.ints([perGroup! * groups, outputs! / groups, ...kernel])]);
+  return to.emit("Reshape", [swapped, to.ints([outputs, channels / groups, ...kernel])]);
 }
 
 /** Weights with the kernel turned round. */
-function turned(to: Lowering, w: string, kernel: readonly number[]): string {
+function turned(to: Lowering, { kernel }: Convolution, w: string): string {
   const all = (value: number): string => to.ints(kernel.map(() => value));
   return to.emit("Slice", [w, all(-1), all(Number.MIN_SAFE_INTEGER), to.ints(kernel.map((_, i) => i + 2)), all(-1)]);
 }

@@ -31,7 +31,8 @@ export const gather: Lower<AttrsOf<"gather">> = (to, { attrs, inputs: [x, index]
 
 /** The entries under the windows, for each place of the kernel, −∞ beyond the edge. */
 function entries(to: Lowering, x: string, attrs: PoolAttrs, shape: Node["shape"]): string[] {
-  return windowSlices(to, x, attrs, attrs.kernel, shape.slice(2) as number[], 2, Number.NEGATIVE_INFINITY);
+  const places = shape.slice(2) as number[];
+  return windowSlices(to, x, { window: attrs, kernel: attrs.kernel, places }, 2, Number.NEGATIVE_INFINITY);
 }
 
 function unshaped(node: Node): Node {

@@ -31,7 +31,7 @@ export function convByWindows(to: Lowering, form: Convolution, x: string, w: str
   const { groups, outputs, channels, kernel, places } = form;
   const row = (channels / groups) * sizeOf(kernel);
   const rows = to.emit("Reshape", [w, to.ints([groups, outputs / groups, row])]);
-  const product = to.emit("MatMul", [rows, windowsOfEach(to, form, x)]);
+  const product = to.emit("MatMul", [rows, windows(to, form, x)]);
   return to.emit("Reshape", [product, to.ints([0, outputs, ...places])]);
 }
 
@@ -39,47 +39,48 @@ export function convByWindows(to: Lowering, form: Convolution, x: string, w: str
 export function weightByWindows(to: Lowering, form: Convolution, x: string, z: string): string {
   const { groups, outputs, channels, kernel, places } = form;
   const rows = to.emit("Reshape", [z, to.ints([0, groups, outputs / groups, sizeOf(places)])]);
-  const columns = to.emit("Transpose", [windowsOfEach(to, form, x)], { perm: [0, 1, 3, 2] });
+  const columns = to.emit("Transpose", [windows(to, form, x)], { perm: [0, 1, 3, 2] });
   const sum = to.emit("ReduceSum", [to.emit("MatMul", [rows, columns]), to.ints([0])], { keepdims: 0 });
   return to.emit("Reshape", [sum, to.ints([outputs, channels / groups, ...kernel])]);
 }
 
-/** The entries under the windows of each image, [N, groups, C / groups · kernel, places]. */
-function windowsOfEach(to: Lowering, form: Convolution, x: string): string {
-  const { groups, channels, kernel, places } = form;
-  const row = (channels / groups) * sizeOf(kernel);
-  return to.emit("Reshape", [windows(to, form, x, 2), to.ints([0, groups, row, sizeOf(places)])]);
-}
-
 /**
- * As one matrix product for all images, in one group. Samples come last meanwhile, so that the windows of small images are
- * laid out in long copies.
+ * The entries under the windows, [N, groups, C / groups · kernel, places]; found along one axis after the other, so that all
+ * copies but the first are of long stretches.
  */
-export function convByRows(to: Lowering, form: Convolution, x: string, w: string): string {
-  const { outputs, channels, kernel, places } = form;
-  const row = channels * sizeOf(kernel);
-  const last = to.emit("Transpose", [x], { perm: [...places.map((_, i) => i + 1), places.length + 1, 0] });
-  const columns = to.emit("Reshape", [windows(to, form, last, 1), to.ints([row, -1])]);
-  const product = to.emit("MatMul", [to.emit("Reshape", [w, to.ints([outputs, row])]), columns]);
-  const images = to.emit("Reshape", [product, to.ints([outputs, ...places, -1])]);
-  return to.emit("Transpose", [images], { perm: [places.length + 1, 0, ...places.map((_, i) => i + 1)] });
-}
-
-/**
- * The entries under the windows with those of the kernel along a new axis, before the spatial ones, which begin with
- * `first`; found along one of these after the other, so that all copies but the first are of long stretches.
- */
-function windows(to: Lowering, { window, kernel, places, backwards }: Convolution, x: string, first: 1 | 2): string {
-  let columns = to.emit("Unsqueeze", [padded(to, x, window, first, 0), to.ints([first])]);
+function windows(to: Lowering, form: Convolution, x: string): string {
+  const { window, groups, channels, kernel, places, backwards } = form;
+  let columns = to.emit("Unsqueeze", [padded(to, x, window, 2, 0), to.ints([2])]);
   for (let axis = kernel.length - 1; axis >= 0; axis--) {
     const taps = Array.from({ length: kernel[axis]! }, (_, k) => {
       const { start, stop, step } = stretch(window, axis, k, places);
-      const ends = [[start], [stop], [first + 1 + axis], [step]].map((each) => to.ints(each));
-      return to.emit("Slice", [columns, ...ends]);
+      return to.emit("Slice", [columns, ...[start, stop, axis + 3, step].map((each) => to.ints([each]))]);
     });
-    columns = to.emit("Concat", backwards ? taps.reverse() : taps, { axis: first });
+    columns = to.emit("Concat", backwards ? taps.reverse() : taps, { axis: 2 });
   }
-  return columns;
+  return to.emit("Reshape", [columns, to.ints([0, groups, (channels / groups) * sizeOf(kernel), sizeOf(places)])]);
+}
+
+/**
+ * As a sum over the kernel's entries of products of channels alone, over all images at once; in one group. Samples come
+ * last meanwhile: small images are copied in long stretches.
+ */
+export function convByTaps(to: Lowering, form: Convolution, x: string, w: string): string {
+  const { outputs, channels, kernel, places, backwards } = form;
+  const count = sizeOf(kernel);
+  const axes = places.map((_, i) => i + 1);
+  const last = to.emit("Transpose", [x], { perm: [...axes, axes.length + 1, 0] });
+  const entries = windowSlices(to, last, form, 1).map((tap) => to.emit("Reshape", [tap, to.ints([channels, -1])]));
+  const matrix = backwards ? [channels, outputs] : [outputs, channels];
+  const first = to.emit("Transpose", [to.emit("Reshape", [w, to.ints([...matrix, count])])], { perm: [2, 0, 1] });
+  const factors = count === 1 ? [first] : to.emitAll("Split", [first], count, { axis: 0, num_outputs: count });
+  let sum: readonly string[] = [];
+  entries.forEach((entry, k) => {
+    const factor = to.emit("Reshape", [factors[backwards ? count - 1 - k : k]!, to.ints(matrix)]);
+    sum = [to.emit("Gemm", [factor, entry, ...sum], { transA: Number(backwards ?? false) })];
+  });
+  const images = to.emit("Reshape", [sum[0]!, to.ints([outputs, ...places, -1])]);
+  return to.emit("Transpose", [images], { perm: [axes.length + 1, 0, ...axes] });
 }
 
 /** The weights' gradient as products of channels alone, over all images at once; in one group. */
@@ -95,11 +96,9 @@ export function weightByTaps(to: Lowering, form: Convolution, x: string, z: stri
 }
 
 /** For each entry of the kernel, row-major, what it meets at all places of all images: [N · places, C]. */
-function taps(to: Lowering, { window, channels, kernel, places }: Convolution, x: string): string[] {
-  const last = to.emit("Transpose", [x], { perm: [0, ...kernel.map((_, i) => i + 2), 1] });
-  return windowSlices(to, last, window, kernel, places, 1).map((tap) =>
-    to.emit("Reshape", [tap, to.ints([-1, channels])]),
-  );
+function taps(to: Lowering, form: Convolution, x: string): string[] {
+  const last = to.emit("Transpose", [x], { perm: [0, ...form.kernel.map((_, i) => i + 2), 1] });
+  return windowSlices(to, last, form, 1).map((tap) => to.emit("Reshape", [tap, to.ints([-1, form.channels])]));
 }
 
 /**
@@ -109,9 +108,7 @@ function taps(to: Lowering, { window, channels, kernel, places }: Convolution, x
 export function windowSlices(
   to: Lowering,
   x: string,
-  window: Window,
-  kernel: readonly number[],
-  places: readonly number[],
+  { window, kernel, places }: Pick<Convolution, "window" | "kernel" | "places">,
   first: 1 | 2,
   fill: number = 0,
 ): string[] {
