@@ -27,11 +27,14 @@ export * as nn from "./nn/index.ts";
 export { type Evaluation, evaluate, type Loss, losses, Module, Parameter, Tensor } from "./nn/index.ts";
 export {
   AdamUpdater,
+  AdamWUpdater,
   type HgSource,
+  LionUpdater,
   NewtonSummary,
   type NewtonSummaryOptions,
   Optimizer,
   type OptimizerOptions,
+  RMSpropUpdater,
   SGDUpdater,
   type StepArgument,
   type StepResult,

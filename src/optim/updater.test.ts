@@ -6,7 +6,10 @@ import { ndarray } from "../util/ndarray.ts";
 import {
   type AdamOptions,
   AdamUpdater,
+  AdamWUpdater,
+  LionUpdater,
   Optimizer,
+  RMSpropUpdater,
   type SGDOptions,
   SGDUpdater,
   type Updater,
@@ -107,11 +110,25 @@ describe("Adam", () => {
   ])("%o is as in PyTorch", async (options) => {
     expectPath(await trajectory(new AdamUpdater(options)), adam(options));
   });
+});
 
-  test("refuses what makes no sense", () => {
-    expect(() => new AdamUpdater({ betas: [1, 0.9] })).toThrow(/betas\[0\] must be/);
-    expect(() => new AdamUpdater({ eps: 0 })).toThrow(/eps must be/);
-  });
+/** A constructor of an updater whose options need not be right. */
+type Maker = new (options: object) => Updater;
+test.each<[Maker, object, RegExp]>([
+  [AdamUpdater, { betas: [1, 0.9] }, /AdamUpdater: betas\[0\] must be at least 0 and below 1; found 1/],
+  [AdamUpdater, { betas: 0.9 }, /betas must be a list of 2; found 0.9/],
+  [AdamUpdater, { betas: [0.9] }, /betas must be a list of 2/],
+  [AdamUpdater, { eps: 0 }, /eps must be a number above 0; found 0/],
+  [AdamUpdater, { maximize: 1 }, /maximize must be true or false/],
+  [AdamWUpdater, { weightDecay: Number.NaN }, /AdamWUpdater: weightDecay must be/],
+  [AdamWUpdater, { lr: 1 }, /AdamWUpdater: unknown option "lr"/],
+  [RMSpropUpdater, { alpha: 1 }, /RMSpropUpdater: alpha must be/],
+  [RMSpropUpdater, { momentum: -1 }, /momentum must be/],
+  [RMSpropUpdater, { eps: Number.POSITIVE_INFINITY }, /eps must be/],
+  [LionUpdater, { betas: [0.9, 2] }, /LionUpdater: betas\[1\] must be/],
+])("%o refuses %o", (Kind, options, message) => {
+  expect(() => new Kind(options)).toThrow(message);
+  expect(() => new Kind(options)).toThrow(OptionError);
 });
 
 describe("a rule of one's own", () => {

@@ -38,7 +38,7 @@ export interface Updater {
 
 /** What the updaters of this package may be told. */
 export interface CommonUpdaterOptions {
-  /** Adds this times the parameter to the gradient; 0 by default. */
+  /** This times the parameter is added, to the gradient or (decoupled) to the direction; 0 unless the updater says otherwise. */
   readonly weightDecay?: number;
   /** Follows the gradient upwards; false by default. */
   readonly maximize?: boolean;
@@ -64,6 +64,11 @@ export function withDecay(
   { weightDecay }: Required<Pick<CommonUpdaterOptions, "weightDecay">>,
 ): Tensor {
   return weightDecay === 0 ? direction : direction.add(parameter.mul(weightDecay));
+}
+
+/** An exponential average that keeps this share of what it was. */
+export function average(old: Tensor, value: Tensor, keep: number): Tensor {
+  return old.mul(keep).add(value.mul(1 - keep));
 }
 
 /** Options of {@link SGDUpdater}. */

@@ -1,6 +1,7 @@
-import { type Tensor, where } from "../../nn/index.ts";
+import { where } from "../../nn/index.ts";
 import { checkBoolean, checkPositive, checkShare, listOf, readOptions } from "../../util/options.ts";
 import {
+  average,
   COMMON_UPDATER_OPTIONS,
   type CommonUpdaterOptions,
   signedGradient,
@@ -10,7 +11,7 @@ import {
   withDecay,
 } from "../updater.ts";
 
-/** Options of {@link AdamUpdater}. */
+/** Options of {@link AdamUpdater} and {@link AdamWUpdater}. */
 export interface AdamOptions extends CommonUpdaterOptions {
   /** Decay of the averages of the gradient and of its square; [0.9, 0.999] by default. */
   readonly betas?: readonly [number, number];
@@ -20,21 +21,24 @@ export interface AdamOptions extends CommonUpdaterOptions {
   readonly amsgrad?: boolean;
 }
 
-/** Adam (Kingma & Ba, 2015), as `torch.optim.Adam`: weight decay is added to the gradient. */
-export class AdamUpdater implements Updater {
-  readonly name = "Adam";
+/** Adam, with weight decay added to the gradient or to the direction. */
+class AdamRule implements Updater {
+  readonly name: string;
   readonly options: Required<AdamOptions>;
   readonly stateNames: readonly string[];
+  readonly #decoupled: boolean;
 
-  /** @throws OptionError */
-  constructor(options: AdamOptions = {}) {
-    this.options = readOptions<AdamOptions>("AdamUpdater", options, {
+  constructor(name: string, options: AdamOptions, weightDecay: number, decoupled: boolean) {
+    this.name = name;
+    this.options = readOptions<AdamOptions>(`${name}Updater`, options, {
       betas: [[0.9, 0.999], listOf(checkShare, checkShare)],
       eps: [1e-8, checkPositive],
       amsgrad: [false, checkBoolean],
       ...COMMON_UPDATER_OPTIONS,
+      weightDecay: [weightDecay, COMMON_UPDATER_OPTIONS.weightDecay[1]],
     });
     this.stateNames = this.options.amsgrad ? ["mean", "square", "largest"] : ["mean", "square"];
+    this.#decoupled = decoupled;
   }
 
   /** The corrections of the averages for their start at zero. */
@@ -46,16 +50,34 @@ export class AdamUpdater implements Updater {
   update(inputs: UpdaterInputs): UpdaterOutputs {
     const { betas, eps, amsgrad } = this.options;
     const { state, scalars } = inputs;
-    const gradient = withDecay(signedGradient(inputs, this.options), inputs, this.options);
+    const own = signedGradient(inputs, this.options);
+    const gradient = this.#decoupled ? own : withDecay(own, inputs, this.options);
     const mean = average(state.mean!, gradient, betas[0]);
     const square = average(state.square!, gradient.mul(gradient), betas[1]);
     const largest = amsgrad ? where(square.gt(state.largest!), square, state.largest!) : square;
     const direction = mean.div(largest.sqrt().mul(scalars.unbiasRoot!).add(eps)).mul(scalars.unbias!);
-    return { direction, state: amsgrad ? { mean, square, largest } : { mean, square } };
+    return {
+      direction: this.#decoupled ? withDecay(direction, inputs, this.options) : direction,
+      state: amsgrad ? { mean, square, largest } : { mean, square },
+    };
   }
 }
 
-/** An exponential average that keeps this share of what it was. */
-export function average(old: Tensor, value: Tensor, keep: number): Tensor {
-  return old.mul(keep).add(value.mul(1 - keep));
+/** Adam (Kingma & Ba, 2015), as `torch.optim.Adam`: weight decay, 0 by default, is added to the gradient. */
+export class AdamUpdater extends AdamRule {
+  /** @throws OptionError */
+  constructor(options: AdamOptions = {}) {
+    super("Adam", options, 0, false);
+  }
+}
+
+/**
+ * Adam with decoupled weight decay (Loshchilov & Hutter, 2019), as `torch.optim.AdamW`: weight decay, 0.01 by default, is
+ * added to the direction, so the learning rate multiplies it.
+ */
+export class AdamWUpdater extends AdamRule {
+  /** @throws OptionError */
+  constructor(options: AdamOptions = {}) {
+    super("AdamW", options, 1e-2, true);
+  }
 }

@@ -1,0 +1,131 @@
+"""Writes test/golden/optimizers.json: where optimisers lead on a small problem, in float64.
+
+Run it with a Python that has PyTorch and NumPy: python scripts/optimizer-values.py
+
+PyTorch's own optimisers give their values. What PyTorch does not have is transcribed from the papers' pseudo-code below.
+Muon is PyTorch's, but for its bfloat16, in place of which it runs in float64 here.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+
+STEPS = (1, 2, 10)
+torch.set_default_dtype(torch.float64)
+
+
+def grid(rows, columns, start):
+    return torch.tensor([[math.sin(start + 3 * i + j * j) for j in range(columns)] for i in range(rows)])
+
+
+X, Y = grid(5, 3, 1), grid(5, 2, 2)
+START = {"w": 0.8 * grid(4, 3, 3), "v": 0.6 * grid(2, 4, 4), "b": grid(1, 2, 5)[0]}
+
+
+def loss_of(p):
+    return ((torch.tanh(X @ p["w"].T) @ p["v"].T + p["b"] - Y) ** 2).mean()
+
+
+def fresh():
+    return {name: value.clone().requires_grad_() for name, value in START.items()}
+
+
+def gradients(p):
+    for value in p.values():
+        value.grad = None
+    loss_of(p).backward()
+    return {name: value.grad for name, value in p.items()}
+
+
+def listed(p):
+    return {name: value.detach().reshape(-1).tolist() for name, value in p.items()}
+
+
+def path(p, step):
+    """What the parameters are after some of the steps; `step` may return others to record beside them."""
+    found = []
+    for number in range(1, STEPS[-1] + 1):
+        besides = step(number)
+        if number in STEPS:
+            found.append({"parameters": listed(p), **(besides or {})})
+    return found
+
+
+def camel(name):
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def run(updater, lr, options, steps):
+    return {"updater": updater, "lr": lr, "options": {camel(k): v for k, v in options.items()}, "path": steps}
+
+
+def torch_run(kind, lr, **options):
+    p = fresh()
+    optimizer = getattr(torch.optim, kind)(p.values(), lr=lr, **options)
+
+    def step(_):
+        gradients(p)
+        optimizer.step()
+
+    return run(kind, lr, options, path(p, step))
+
+
+def lion(lr, betas=(0.9, 0.99), weight_decay=0.0, **given):
+    """Algorithm 2 of Chen et al., Symbolic Discovery of Optimization Algorithms, arXiv 2302.06675."""
+    p, m = fresh(), {name: torch.zeros_like(value) for name, value in START.items()}
+
+    def step(_):
+        for name, g in gradients(p).items():
+            with torch.no_grad():
+                c = betas[0] * m[name] + (1 - betas[0]) * g
+                p[name] -= lr * (torch.sign(c) + weight_decay * p[name])
+                m[name] = betas[1] * m[name] + (1 - betas[1]) * g
+
+    return path(p, step)
+
+
+def written(transcription, updater, lr, **options):
+    return run(updater, lr, options, transcription(lr, **options))
+
+
+def runs():
+    sgd = lambda **options: torch_run("SGD", 0.1, **options)
+    yield sgd()
+    yield sgd(momentum=0.9)
+    yield sgd(momentum=0.9, dampening=0.9)
+    yield sgd(momentum=0.8, nesterov=True, weight_decay=0.1)
+    yield sgd(momentum=0.5, dampening=0.2, weight_decay=0.1, maximize=True)
+    for kind in ("Adam", "AdamW"):
+        adam = lambda **options: torch_run(kind, 0.05, **options)
+        yield adam()
+        yield adam(betas=(0.5, 0.6), eps=1e-3, weight_decay=0.1)
+        yield adam(betas=(0.5, 0.3), amsgrad=True)
+        yield adam(weight_decay=0.2, maximize=True)
+    rmsprop = lambda **options: torch_run("RMSprop", 0.02, **options)
+    yield rmsprop()
+    yield rmsprop(alpha=0.9, eps=1e-3, weight_decay=0.1)
+    yield rmsprop(alpha=0.8, centered=True)
+    yield rmsprop(alpha=0.8, centered=True, momentum=0.7, weight_decay=0.05)
+    yield rmsprop(momentum=0.5, maximize=True)
+    yield written(lion, "Lion", 0.03)
+    yield written(lion, "Lion", 0.03, betas=(0.8, 0.95), weight_decay=0.1)
+
+
+def main():
+    problem = {
+        "x": X.tolist(),
+        "y": Y.tolist(),
+        "parameters": {name: {"shape": list(value.shape), "data": value.reshape(-1).tolist()} for name, value in START.items()},
+    }
+    lines = [f'"about": "{__doc__.splitlines()[0]} PyTorch {torch.__version__}."', f'"steps": {list(STEPS)}']
+    lines.append(f'"problem": {json.dumps(problem)}')
+    each = ",\n    ".join(json.dumps(found) for found in runs())
+    lines.append(f'"runs": [\n    {each}\n  ]')
+    target = Path(__file__).parent.parent / "test/golden/optimizers.json"
+    target.write_text("{\n  " + ",\n  ".join(lines) + "\n}\n")
+
+
+main()

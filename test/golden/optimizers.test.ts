@@ -1,0 +1,91 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import {
+  AdamUpdater,
+  AdamWUpdater,
+  LionUpdater,
+  nn,
+  Optimizer,
+  ReferenceEngine,
+  RMSpropUpdater,
+  SGDUpdater,
+  type Updater,
+} from "../../src/index.ts";
+import { type NDArray, ndarray } from "../../src/util/ndarray.ts";
+
+/** What scripts/optimizer-values.py wrote. */
+interface Values {
+  readonly steps: readonly number[];
+  readonly problem: {
+    readonly x: readonly (readonly number[])[];
+    readonly y: readonly (readonly number[])[];
+    readonly parameters: Readonly<
+      Record<string, { readonly shape: readonly number[]; readonly data: readonly number[] }>
+    >;
+  };
+  readonly runs: readonly {
+    readonly updater: string;
+    readonly lr: number;
+    readonly options: object;
+    readonly path: readonly { readonly parameters: Readonly<Record<string, readonly number[]>> }[];
+  }[];
+}
+
+const values: Values = JSON.parse(readFileSync(new URL("optimizers.json", import.meta.url), "utf8"));
+const engine = new ReferenceEngine();
+
+const updaters: Readonly<Record<string, new (options: object) => Updater>> = {
+  SGD: SGDUpdater,
+  Adam: AdamUpdater,
+  AdamW: AdamWUpdater,
+  RMSprop: RMSpropUpdater,
+  Lion: LionUpdater,
+};
+
+const matrix = (rows: readonly (readonly number[])[]): NDArray =>
+  ndarray(Float64Array.from(rows.flat()), [rows.length, rows[0]!.length]);
+
+/** The small problem of the script: a network with one hidden layer, without biases there, and a squared error. */
+function model(): nn.Module {
+  const { x, y, parameters } = values.problem;
+  const start = Object.fromEntries(
+    Object.entries(parameters).map(([name, { shape, data }]) => [name, ndarray(Float64Array.from(data), shape)]),
+  );
+  return nn.fromFunction(start, ({ w, v, b }) =>
+    nn.constant(matrix(x)).matmul(w!.t()).tanh().matmul(v!.t()).add(b!).sub(matrix(y)).square().mean(),
+  );
+}
+
+/** Both sides compute in float64; the rounding of a step is multiplied by what a rule divides by. */
+const BOUND = 1e-12;
+
+function expectClose(found: NDArray, expected: readonly number[], what: string): void {
+  for (const [i, value] of expected.entries())
+    expect(Math.abs(Number(found.data[i]) - value), `${what}[${i}]`).toBeLessThanOrEqual(
+      BOUND * Math.max(1, Math.abs(value)),
+    );
+}
+
+describe("optimisers lead where their references do", () => {
+  test.each(values.runs.map((run) => [run.updater, JSON.stringify(run.options), run] as const))(
+    "%s %s",
+    async (name, _options, { lr, options, path }) => {
+      const own = model();
+      const updater = new updaters[name]!(options);
+      const optimizer = await Optimizer.create(own, (loss) => loss, { updater, lr, engine });
+      for (let step = 1; step <= values.steps.at(-1)!; step++) {
+        await optimizer.step();
+        const recorded = path[values.steps.indexOf(step)];
+        if (!recorded) continue;
+        const state = await own.stateDict();
+        for (const [parameter, expected] of Object.entries(recorded.parameters))
+          expectClose(state[parameter]!, expected, `${parameter} after step ${step}`);
+      }
+      await optimizer.dispose();
+    },
+  );
+
+  test("each is checked", () => {
+    expect(new Set(values.runs.map(({ updater }) => updater))).toEqual(new Set(Object.keys(updaters)));
+  });
+});
