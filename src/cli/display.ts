@@ -1,13 +1,4 @@
-import {
-  formatCount,
-  formatLoss,
-  formatNumber,
-  formatPercent,
-  formatSeconds,
-  gridOf,
-  KIND_TITLES,
-  labelGroups,
-} from "../report/index.ts";
+import { formatCount, formatLoss, formatPercent, formatSeconds } from "../report/index.ts";
 import {
   type EpochEvent,
   type MetricNumber,
@@ -19,8 +10,9 @@ import {
   warningsOf,
 } from "../train/index.ts";
 import { type Progress, startProgress } from "./progress.ts";
+import { rateTable } from "./rate-table.ts";
 import type { RunConfig } from "./session.ts";
-import { type Cell, TextTable } from "./table.ts";
+import { type Cell, heading, TextTable } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** How much of the loss that the bar shows comes from the steps before. */
@@ -151,26 +143,4 @@ function resultTable(event: EpochEvent, terminal: Terminal): TextTable {
       ...(labelled ? [{ text: formatPercent(accuracy), ...paint }] : []),
     ]),
   ]);
-}
-
-/** The learning rate of each group: layers by kinds where the names allow it, else one group on each line. */
-function rateTable(rates: EpochEvent["learningRates"], groups: RunFacts["groups"], terminal: Terminal): TextTable {
-  const labels = labelGroups(groups);
-  const grid = gridOf(labels);
-  const cell = (group: number): Cell => ({ text: group < 0 ? "" : formatNumber(rates[group]) });
-  const equal = rates.every((rate) => rate === rates[0]);
-  if (!grid || equal) {
-    const head = ["learning rates", ""].map((text) => heading(text, terminal));
-    const names = equal && labels.length > 1 ? ["all groups"] : labels.map(({ name }) => name);
-    return new TextTable([head, ...names.map((text, i) => [{ text }, cell(i)])]);
-  }
-  const head = ["learning rates", ...grid.kinds.map((kind) => KIND_TITLES[kind])].map((text) =>
-    heading(text, terminal),
-  );
-  const rows = grid.layers.map((layer) => [{ text: layer }, ...grid.kinds.map((kind) => cell(grid.at(layer, kind)))]);
-  return new TextTable([head, ...rows]);
-}
-
-function heading(text: string, terminal: Terminal): Cell {
-  return { text, paint: (padded) => terminal.paint("dim", padded) };
 }

@@ -20,7 +20,7 @@ interface Suited {
   readonly "batch-size": number;
   readonly "summary-batch-size": number;
   readonly "eval-samples": number;
-  readonly damping: number;
+  readonly partition: string;
 }
 
 /** The data that a model is for. */
@@ -103,7 +103,8 @@ export const MODELS = {
   transformer: {
     data: ["tokens"],
     takes: { layers: "4*128" },
-    suits: { ...DEEP, dataset: "text", "batch-size": 32, "summary-batch-size": 128 },
+    // A group for each block: with one for each tensor, ONNX Runtime takes a minute or more to plan the summary's memory.
+    suits: { ...DEEP, dataset: "text", "batch-size": 32, "summary-batch-size": 128, partition: "modules-2" },
     build: ({ layers, seed }, { input: [context], outputs: vocabulary }) => {
       const [width, ...more] = parseWidths(layers!) as [number, ...number[]];
       if (more.some((other) => other !== width))

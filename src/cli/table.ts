@@ -1,7 +1,14 @@
+import type { Terminal } from "./terminal.ts";
+
 /** A cell of a table and, if any, how it is painted. */
 export interface Cell {
   readonly text: string;
   readonly paint?: (text: string) => string;
+}
+
+/** A cell of a table's first row. */
+export function heading(text: string, terminal: Terminal): Cell {
+  return { text, paint: (padded) => terminal.paint("dim", padded) };
 }
 
 /** A table as lines of text: the first column to the left, the others to the right, two spaces between them. */

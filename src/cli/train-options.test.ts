@@ -31,7 +31,14 @@ describe("options of train", () => {
       settings: { dataset: "mnist", activation: "elu", "sigma-w": Math.SQRT2, "eval-samples": 2000 },
     });
     expect(trainRequest(words("--model transformer --data a.txt --steps 5"))).toMatchObject({
-      settings: { dataset: "text", data: resolve("a.txt"), steps: 5, "batch-size": 32, "summary-batch-size": 128 },
+      settings: {
+        dataset: "text",
+        data: resolve("a.txt"),
+        steps: 5,
+        "batch-size": 32,
+        "summary-batch-size": 128,
+        partition: "modules-2",
+      },
     });
     const adam = trainRequest(words("--model resnet18 --dataset cifar10 --optimizer adam --data /a --augment"));
     expect(adam).toMatchObject({ settings: { data: "/a", augment: true, lr: 0.001 } });

@@ -198,14 +198,14 @@ function onScale({ zeroBelow, domain }: RateScale, rate: number): number {
 /** Epochs that the x axis shows: as many as the run has come to. */
 function extent({ steps, epochs, stepsPerEpoch }: RunView): number {
   const reached = ((steps.at(-1)?.step ?? 0) + 1) / stepsPerEpoch;
-  return Math.max(reached, (epochs.at(-1)?.epoch ?? -1) + 1);
+  return Math.max(reached, (epochs.at(-1)?.step ?? 0) / stepsPerEpoch);
 }
 
-function epochLines({ epochs }: RunView, theme: Theme, what: "Loss" | "Accuracy"): EpochLine[] {
+function epochLines({ epochs, stepsPerEpoch }: RunView, theme: Theme, what: "Loss" | "Accuracy"): EpochLine[] {
   return (["train", "test"] as const).flatMap((on, i) => {
     const points = epochs.flatMap((event) => {
       const y = event[`${on}${what}`];
-      return y === undefined || y === null ? [] : [{ x: event.epoch + 1, y }];
+      return y === undefined || y === null ? [] : [{ x: event.step / stepsPerEpoch, y }];
     });
     return points.length > 0 ? [{ text: on, colour: theme.series(i, 2), points }] : [];
   });

@@ -6,7 +6,7 @@ import { printTheme } from "./theme.ts";
 import { viewOf } from "./view.ts";
 
 export { formatClock, formatCount, formatLoss, formatNumber, formatPercent, formatSeconds } from "./format.ts";
-export { type GroupGrid, gridOf, KIND_TITLES, labelGroups } from "./groups.ts";
+export { type GroupGrid, type GroupLabel, gridOf, KIND_TITLES, labelGroups } from "./groups.ts";
 
 /** The report of a run, finished or not: an HTML page that needs nothing beside itself. */
 export function renderReport(events: readonly TrainEvent[]): string {

@@ -68,7 +68,8 @@ function header({ start, end, groups }: RunView, title: string): string {
 }
 
 function tiles(view: RunView): string {
-  const { epochs, steps, epochsWanted } = view;
+  const { epochs, steps, epochsWanted, stepsWanted, stepsPerEpoch } = view;
+  const whole = Math.floor(steps.length / stepsPerEpoch);
   const last = epochs.at(-1);
   const seconds = steps.at(-1)?.time ?? 0;
   const samples = steps.reduce((sum, step) => sum + step.samples, 0);
@@ -81,7 +82,14 @@ function tiles(view: RunView): string {
       : [["train accuracy", formatPercent(last.trainAccuracy)] as [string, string]]),
     ...(last?.testLoss === undefined ? [] : [["test loss", formatLoss(last.testLoss)] as [string, string]]),
     ...(last?.trainLoss === undefined ? [] : [["train loss", formatLoss(last.trainLoss)] as [string, string]]),
-    ["epochs", epochs.length < epochsWanted ? `${epochs.length} of ${epochsWanted}` : String(epochs.length)],
+    stepsWanted === undefined
+      ? ["epochs", whole < epochsWanted ? `${whole} of ${epochsWanted}` : String(whole)]
+      : [
+          "steps",
+          steps.length < stepsWanted
+            ? `${formatCount(steps.length)} of ${formatCount(stepsWanted)}`
+            : formatCount(steps.length),
+        ],
     ["training time", formatSeconds(seconds)],
     ["samples / s", seconds > 0 ? formatCount(samples / seconds) : "–"],
   ];
@@ -112,28 +120,43 @@ ${row(rates)}
 <p class="legend">Faint lines show what each step met and used, bold lines their moving mean.</p>`;
 }
 
-function epochTable({ epochs }: RunView): string {
-  if (epochs.length === 0) return "";
-  const head = ["epoch", "train loss", "train accuracy", "test loss", "test accuracy", "time"];
-  const row = (event: EpochEvent): string[] => [
-    String(event.epoch + 1),
-    formatLoss(event.trainLoss ?? event.batchLoss),
-    formatPercent(event.trainAccuracy),
-    formatLoss(event.testLoss),
-    formatPercent(event.testAccuracy),
-    formatSeconds(event.seconds),
-  ];
-  return table("Results after each epoch", head, epochs.map(row));
+/** The number of epochs that are done, with two decimals where the last is not whole. */
+function epochName({ step }: EpochEvent, stepsPerEpoch: number): string {
+  return step % stepsPerEpoch === 0 ? String(step / stepsPerEpoch) : (step / stepsPerEpoch).toFixed(2);
 }
 
-function rateTable({ epochs, groups }: RunView): string {
+function epochTable({ epochs, stepsPerEpoch }: RunView): string {
+  if (epochs.length === 0) return "";
+  const columns: [string, (event: EpochEvent) => string][] = [
+    ["epoch", (event) => epochName(event, stepsPerEpoch)],
+    ["train loss", ({ trainLoss, batchLoss }) => formatLoss(trainLoss ?? batchLoss)],
+    ["train accuracy", ({ trainAccuracy }) => formatPercent(trainAccuracy)],
+    ["test loss", ({ testLoss }) => formatLoss(testLoss)],
+    ["test accuracy", ({ testAccuracy }) => formatPercent(testAccuracy)],
+    ["time", ({ seconds }) => formatSeconds(seconds)],
+  ];
+  const labelled = epochs.some(({ trainAccuracy, testAccuracy }) => (trainAccuracy ?? testAccuracy) !== undefined);
+  const shown = columns.filter(([name]) => labelled || !name.endsWith("accuracy"));
+  const rows = epochs.map((event) => shown.map(([, of]) => of(event)));
+  return table(
+    "Results after each epoch",
+    shown.map(([name]) => name),
+    rows,
+  );
+}
+
+function rateTable({ epochs, groups, stepsPerEpoch }: RunView): string {
   const shown = epochs.slice(-RATE_COLUMNS);
   if (shown.length === 0 || groups.length === 0) return "";
   const rows = groups.map(({ name }, i) => [
     escaped(name),
     ...shown.map((event) => formatNumber(event.learningRates[i])),
   ]);
-  return table("Learning rates after each epoch", ["group", ...shown.map((event) => `epoch ${event.epoch + 1}`)], rows);
+  return table(
+    "Learning rates after each epoch",
+    ["group", ...shown.map((event) => `epoch ${epochName(event, stepsPerEpoch)}`)],
+    rows,
+  );
 }
 
 function table(title: string, head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -147,7 +170,10 @@ function table(title: string, head: readonly string[], rows: readonly (readonly 
 
 function settings({ start }: RunView): string {
   if (!start) return "";
-  const rows = Object.entries({ ...start.config, ...start.versions }).map(
+  // What lies deeper, as the command's own settings, is shown like the rest.
+  const { settings, ...facts } = start.config;
+  const own = typeof settings === "object" ? settings : {};
+  const rows = Object.entries({ ...facts, ...own, ...start.versions }).map(
     ([name, value]) =>
       `<div><dt>${escaped(name)}</dt><dd>${escaped(typeof value === "string" ? value : JSON.stringify(value))}</dd></div>`,
   );

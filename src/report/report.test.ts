@@ -94,6 +94,23 @@ describe("a report", () => {
     expect(document.querySelectorAll("table")[1]!.querySelectorAll("tbody tr")).toHaveLength(GROUPS.length);
   });
 
+  test("tells where a run of so many steps ended, and of accuracies only where there are some", () => {
+    const events = run({ epochs: 1, steps: 40 }).map((event): TrainEvent => {
+      if (event.type === "start") return { ...event, stepsPerEpoch: 100, steps: 40, config: { settings: { lr: 0.5 } } };
+      if (event.type !== "epoch") return event;
+      const { trainAccuracy, testAccuracy, ...losses } = event;
+      return losses;
+    });
+    const { document, svgs } = parsed(renderReport(events));
+    const texts = (selector: string): string[] => [...document.querySelectorAll(selector)].map((x) => x.textContent!);
+    expect(texts(".tile")).toContain("steps40");
+    expect(texts("table:first-of-type thead th").slice(0, 4)).toEqual(["epoch", "train loss", "test loss", "time"]);
+    expect(texts("tbody th")[0]).toBe("0.40");
+    expect(texts(".settings div")).toContain("lr0.5");
+    expect(document.body.textContent).not.toContain("accuracy");
+    for (const svg of svgs) expect(svg.outerHTML).not.toMatch(/NaN|undefined|Infinity/);
+  });
+
   test("needs nothing from elsewhere", () => {
     const html = renderReport(run({}));
     expect(html).not.toMatch(/<script|<link|<img|@import|url\((?!#)/);

@@ -15,6 +15,8 @@ export interface RunView {
   readonly groups: RunFacts["groups"];
   /** Epochs that the run was, or at last is, to have. */
   readonly epochsWanted: number;
+  /** Where it was to end after so many steps. */
+  readonly stepsWanted: number | undefined;
   readonly stepsPerEpoch: number;
   readonly steps: readonly StepEvent[];
   readonly updates: readonly UpdateEvent[];
@@ -40,6 +42,7 @@ export function viewOf(events: readonly TrainEvent[]): RunView {
     start,
     groups: facts?.groups ?? [],
     epochsWanted: facts?.epochs ?? 0,
+    stepsWanted: facts?.steps,
     stepsPerEpoch: facts?.stepsPerEpoch ?? Math.max(1, steps.length),
     steps,
     updates: all("update"),
