@@ -73,6 +73,23 @@ def torch_run(kind, lr, **options):
     return run(kind, lr, options, path(p, step))
 
 
+def muon_run(lr, others=None, **options):
+    """Muon for the matrices, AdamW with options of its own for the vector."""
+    p, bfloat16 = fresh(), torch.bfloat16
+    matrices = torch.optim.Muon([p["w"], p["v"]], lr=lr, **options)
+    rest = torch.optim.AdamW([p["b"]], lr=lr, **(others or {}))
+
+    def step(_):
+        gradients(p)
+        rest.step()
+        torch.bfloat16 = torch.float64
+        matrices.step()
+        torch.bfloat16 = bfloat16
+
+    found = run("Muon", lr, options, path(p, step))
+    return {**found, "others": {camel(k): v for k, v in (others or {}).items()}}
+
+
 def lion(lr, betas=(0.9, 0.99), weight_decay=0.0, **given):
     """Algorithm 2 of Chen et al., Symbolic Discovery of Optimization Algorithms, arXiv 2302.06675."""
     p, m = fresh(), {name: torch.zeros_like(value) for name, value in START.items()}
@@ -110,6 +127,9 @@ def runs():
     yield rmsprop(alpha=0.8, centered=True)
     yield rmsprop(alpha=0.8, centered=True, momentum=0.7, weight_decay=0.05)
     yield rmsprop(momentum=0.5, maximize=True)
+    yield muon_run(0.05)
+    yield muon_run(0.05, nesterov=False, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", others={"betas": (0.5, 0.6)})
+    yield muon_run(0.05, momentum=0.5, ns_coefficients=(2.0, -1.5, 0.5), ns_steps=3, adjust_lr_fn="spectral_unclamped")
     yield written(lion, "Lion", 0.03)
     yield written(lion, "Lion", 0.03, betas=(0.8, 0.95), weight_decay=0.1)
 

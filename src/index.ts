@@ -30,6 +30,7 @@ export {
   AdamWUpdater,
   type HgSource,
   LionUpdater,
+  MuonUpdater,
   NewtonSummary,
   type NewtonSummaryOptions,
   Optimizer,

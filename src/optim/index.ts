@@ -11,4 +11,5 @@ export type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "
 export { type SGDOptions, SGDUpdater, type Updater, type UpdaterInputs, type UpdaterOutputs } from "./updater.ts";
 export { type AdamOptions, AdamUpdater, AdamWUpdater } from "./updaters/adam.ts";
 export { type LionOptions, LionUpdater } from "./updaters/lion.ts";
+export { type MuonOptions, MuonUpdater } from "./updaters/muon.ts";
 export { type RMSpropOptions, RMSpropUpdater } from "./updaters/rmsprop.ts";

@@ -2,7 +2,7 @@ import { type Builder, formatShape, type Node, type Shape, sameShape } from "../
 import { Tensor, traceApart } from "../nn/index.ts";
 import { input } from "../ops/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
-import type { Updater, UpdaterOutputs } from "./updater.ts";
+import { stateNamesOf, type Updater, type UpdaterOutputs } from "./updater.ts";
 
 /** Inputs of the graph that a rule reads beside gradients and parameters. */
 export interface RuleNames {
@@ -40,16 +40,16 @@ export function applyRule(
   return traceApart(b, () => {
     const scalars = tensors(scalarsOf(updater, 0).map(([name]) => [name, input(b, names.scalar(name), [])]));
     return targets.map(({ name, parameter, gradient }) => {
-      const state = tensors(
-        updater.stateNames.map((each) => [each, input(b, names.state(each, name), parameter.shape)]),
-      );
+      // Parameters have no axis that grows with the batch.
+      const stateNames = stateNamesOf(updater, parameter.shape as readonly number[]);
+      const state = tensors(stateNames.map((each) => [each, input(b, names.state(each, name), parameter.shape)]));
       const made = updater.update({
         gradient: new Tensor(gradient),
         parameter: new Tensor(parameter),
         state,
         scalars,
       });
-      return { name, ...checked(updater, made, name, parameter.shape) };
+      return { name, ...checked(updater.name, stateNames, made, { name, shape: parameter.shape }) };
     });
   });
 }
@@ -60,19 +60,19 @@ function tensors(nodes: readonly (readonly [string, Node])[]): Record<string, Te
 
 /** What a rule gave, if it is what it must be. */
 function checked(
-  { name, stateNames }: Updater,
+  name: string,
+  stateNames: readonly string[],
   { direction, state }: UpdaterOutputs,
-  parameter: string,
-  shape: Shape,
+  parameter: { readonly name: string; readonly shape: Shape },
 ): Omit<RuleResult, "name"> {
   const odd = Object.keys(state).find((each) => !stateNames.includes(each));
   if (odd !== undefined) throw new OptionError(`updater ${name}: its state "${odd}" is not among its stateNames`);
   const nodeOf = (what: string, value: unknown): Node => {
     if (!(value instanceof Tensor))
-      throw new OptionError(`updater ${name}: ${what} of ${parameter} must be a tensor; found ${typeof value}`);
-    if (value.node.dtype !== "float" || !sameShape(value.shape, shape))
+      throw new OptionError(`updater ${name}: ${what} of ${parameter.name} must be a tensor; found ${typeof value}`);
+    if (value.node.dtype !== "float" || !sameShape(value.shape, parameter.shape))
       throw new ShapeError(
-        `updater ${name}: ${what} of ${parameter}: expected float${formatShape(shape)}, found ${value.node.dtype}${formatShape(value.shape)}`,
+        `updater ${name}: ${what} of ${parameter.name}: expected float${formatShape(parameter.shape)}, found ${value.node.dtype}${formatShape(value.shape)}`,
       );
     return value.node;
   };

@@ -18,6 +18,7 @@ import { Random, type RandomState } from "../util/random.ts";
 import { scalarsOf } from "./rule-graph.ts";
 import { checkRandomState } from "./saved-state.ts";
 import { applySource, directionSource, type GradientSource, names, type StepParts, stepSource } from "./step-graph.ts";
+import { stateNamesOf } from "./updater.ts";
 
 /** What a step works from: a batch, a gradient that the caller computed, or neither for an objective without data. */
 export type StepInput = { readonly batch: Batch | undefined } | { readonly gradient: Direction };
@@ -56,9 +57,14 @@ export class Stepper {
   readonly members: ReadonlySet<string>;
   /** Which variables were frozen when the groups were made. */
   readonly #frozen: readonly string[];
+  /** The shapes of the updater's tensors. */
+  readonly #stateShapes: ReadonlyMap<string, readonly number[]>;
   #updates = 0;
 
-  /** @param seed of the random masks. */
+  /**
+   * @param seed of the random masks.
+   * @throws what the updater throws where it does not take a parameter
+   */
   constructor(engine: Engine, parts: StepParts, seed: number) {
     this.engine = engine;
     this.parts = parts;
@@ -66,6 +72,7 @@ export class Stepper {
     this.random = new Random(seed);
     this.#frozen = [...parts.objective.variables].flatMap(([name, { trainable }]) => (trainable ? [] : [name]));
     this.members = new Set(parts.groups.flatMap(({ members }) => members));
+    this.#stateShapes = stateShapes(parts);
   }
 
   /** What all compiled programs depend on beside the batch: which parts of the model are in training mode. */
@@ -148,11 +155,11 @@ export class Stepper {
   /** @throws StateError where the state is of another model or updater; then nothing changed. */
   async restore({ updates, random, tensors }: StepperState): Promise<void> {
     checkRandomState(random);
-    const expected = new Set(updates === 0 ? [] : this.#stateShapes().keys());
+    const expected = new Set(updates === 0 ? [] : this.#stateShapes.keys());
     for (const name of Object.keys(tensors))
       if (!expected.has(name)) throw new StateError(`state: unknown tensor ${name}`);
     for (const name of expected) {
-      const shape = this.#stateShapes().get(name)!;
+      const shape = this.#stateShapes.get(name)!;
       if (tensors[name]?.shape.join() !== shape.join())
         throw new StateError(
           `state: ${name}: expected shape [${shape}], found ${tensors[name] ? `[${tensors[name].shape}]` : "none"}`,
@@ -174,17 +181,6 @@ export class Stepper {
     this.engine.release(...this.#state.values());
     this.#state.clear();
     await this.programs.dispose();
-  }
-
-  #stateShapes(): Map<string, readonly number[]> {
-    return new Map(
-      [...this.members].flatMap((name) =>
-        this.parts.updater.stateNames.map((each) => [
-          names.state(each, name),
-          this.parts.objective.variables.get(name)!.shape,
-        ]),
-      ),
-    );
   }
 
   #program(what: string, from: StepInput, source: typeof stepSource): Promise<Program<Needs>> {
@@ -236,7 +232,7 @@ export class Stepper {
 
   async #stateTensors(): Promise<Record<string, EngineTensor>> {
     if (this.#state.size === 0)
-      for (const [name, shape] of this.#stateShapes())
+      for (const [name, shape] of this.#stateShapes)
         this.#state.set(name, await this.engine.upload({ shape, data: new Float32Array(sizeOf(shape)) }));
     return Object.fromEntries(this.#state);
   }
@@ -281,6 +277,18 @@ export class Stepper {
   async #takeNumber(outputs: Record<string, EngineTensor>, name: string): Promise<number | undefined> {
     return outputs[name] && (await this.#take(outputs, name))[0];
   }
+}
+
+/** The shapes of an updater's tensors, by the names of their inputs. */
+function stateShapes({ groups, objective, updater }: StepParts): Map<string, readonly number[]> {
+  return new Map(
+    groups.flatMap(({ members }) =>
+      members.flatMap((name) => {
+        const { shape } = objective.variables.get(name)!;
+        return stateNamesOf(updater, shape).map((each) => [names.state(each, name), shape] as const);
+      }),
+    ),
+  );
 }
 
 /** @throws NonFiniteError where the loss, or the sum of all new values, is NaN or infinite */

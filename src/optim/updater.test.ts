@@ -8,6 +8,7 @@ import {
   AdamUpdater,
   AdamWUpdater,
   LionUpdater,
+  MuonUpdater,
   Optimizer,
   RMSpropUpdater,
   type SGDOptions,
@@ -125,6 +126,12 @@ test.each<[Maker, object, RegExp]>([
   [RMSpropUpdater, { alpha: 1 }, /RMSpropUpdater: alpha must be/],
   [RMSpropUpdater, { momentum: -1 }, /momentum must be/],
   [RMSpropUpdater, { eps: Number.POSITIVE_INFINITY }, /eps must be/],
+  [MuonUpdater, { nsCoefficients: [1, 2] }, /MuonUpdater: nsCoefficients must be a list of 3/],
+  [MuonUpdater, { nsCoefficients: [1, 2, Number.NaN] }, /nsCoefficients\[2\] must be a finite number/],
+  [MuonUpdater, { nsSteps: 100 }, /nsSteps must be below 100/],
+  [MuonUpdater, { nsSteps: 1.5 }, /nsSteps must be a whole number/],
+  [MuonUpdater, { adjustLrFn: "none" }, /adjustLrFn must be one of original, match_rms_adamw, spectral_unclamped/],
+  [MuonUpdater, { others: "AdamW" }, /MuonUpdater: others must be an updater; found AdamW/],
   [LionUpdater, { betas: [0.9, 2] }, /LionUpdater: betas\[1\] must be/],
 ])("%o refuses %o", (Kind, options, message) => {
   expect(() => new Kind(options)).toThrow(message);
@@ -210,6 +217,13 @@ describe("a rule of one's own", () => {
   ])("%s is refused by name", async (_what, own, message) => {
     await expect(trajectory({ ...signs, ...own })).rejects.toThrow(message);
   });
+});
+
+test("Muon refuses what is no matrix, unless there is a rule for it", async () => {
+  await expect(trajectory(new MuonUpdater())).rejects.toThrow(
+    /expected matrices alone, found a parameter of shape \[\]/,
+  );
+  expectPath(await trajectory(new MuonUpdater({ others: new SGDUpdater({ momentum: 0.9 }) })), sgd({ momentum: 0.9 }));
 });
 
 test("a learning rate must be above 0", async () => {

@@ -28,12 +28,17 @@ export interface Updater {
   readonly name: string;
   /** What identifies the rule in a saved state, beside its name: plain data. */
   readonly options: object;
-  /** The tensors that it keeps for each parameter. */
-  readonly stateNames: readonly string[];
+  /** The tensors that it keeps for each parameter, where that depends on its shape as a function. */
+  readonly stateNames: readonly string[] | ((shape: readonly number[]) => readonly string[]);
   /** The numbers for a step, counted from 0; none by default. */
   scalars?(step: number): Readonly<Record<string, number>>;
   /** Writes the rule for one parameter. It is called once for each when a step is compiled, not at each step. */
   update(inputs: UpdaterInputs): UpdaterOutputs;
+}
+
+/** The tensors that an updater keeps for a parameter of this shape. */
+export function stateNamesOf({ stateNames }: Updater, shape: readonly number[]): readonly string[] {
+  return typeof stateNames === "function" ? stateNames(shape) : stateNames;
 }
 
 /** What the updaters of this package may be told. */

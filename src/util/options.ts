@@ -62,6 +62,14 @@ export function checkPositive(name: string, value: unknown): asserts value is nu
 }
 
 /**
+ * Asserts that an option is a number, and finite.
+ * @throws OptionError naming the option and the value found.
+ */
+export function checkFinite(name: string, value: unknown): asserts value is number {
+  if (!Number.isFinite(value)) throw new OptionError(`${name} must be a finite number; found ${String(value)}`);
+}
+
+/**
  * Asserts that an option is a number in [0, 1).
  * @throws OptionError naming the option and the value found.
  */
