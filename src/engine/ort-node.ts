@@ -26,8 +26,11 @@ export interface OrtNodeOptions {
   readonly providers?: readonly string[];
 }
 
-/** Without the fusion of a scale into a matrix product, which rounds the factor to float32 whatever the product is in. */
-const EXACT = { optimization: { disable_specified_optimizers: "MatMulScaleFusion" } };
+/**
+ * Without the fusion of a scale into a matrix product, which rounds the factor to float32 whatever the product is in, and
+ * that of x · sigmoid(x), for which there is no operator in float64.
+ */
+const EXACT = { optimization: { disable_specified_optimizers: "MatMulScaleFusion;QuickGeluFusion" } };
 
 class OrtTensor implements EngineTensor {
   readonly shape: readonly number[];
@@ -151,7 +154,9 @@ async function run(
   checkInputs(graph, inputs);
   const feeds: Record<string, ort.Tensor> = {};
   for (const { name } of graph.inputs) feeds[name] = own(inputs[name]!).value;
-  const fetches = await session.run(feeds);
+  const fetches = await session.run(feeds).catch((cause: Error) => {
+    throw new GraphError(`ONNX Runtime failed: ${cause.message}`, { cause });
+  });
   const outputs: Record<string, EngineTensor> = {};
   for (const [name, node] of graph.outputs) outputs[name] = new OrtTensor(fetches[outputName(name)]!, node.dtype);
   return outputs;

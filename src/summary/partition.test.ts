@@ -152,6 +152,14 @@ test.each<[string, Module, (model: Module) => Partition, string[]]>([
   expect(named(model, make(model))).toEqual(expected);
 });
 
+test("the projections of attention are weights and biases, as their names end", () => {
+  const model = tree("attn.in_proj_weight", "attn.in_proj_bias", "attn.out_proj.weight");
+  expect(named(model, partition.layerBlocks(model, 1))).toEqual([
+    "block 0 weights: attn.in_proj_weight attn.out_proj.weight",
+    "block 0 biases: attn.in_proj_bias",
+  ]);
+});
+
 test("frozen parameters are in no group", () => {
   const model = mlp();
   for (const [name, parameter] of model.namedParameters()) parameter.requiresGrad = name.startsWith("1");

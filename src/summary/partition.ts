@@ -209,9 +209,12 @@ export function byName<P extends ParameterLike>(model: ParameterTree<P>, name: s
 
 /** @throws PartitionError where a parameter is neither */
 function weightsAndBiases<P>(members: Named<P>): [Named<P>, Named<P>] {
-  const odd = members.find(([name]) => !fits(name, "weight") && !fits(name, "bias"));
+  // PyTorch's attention has an "in_proj_weight" and an "in_proj_bias".
+  const of = (kind: string): Named<P> => members.filter(([name]) => fits(name, kind) || name.endsWith(`_${kind}`));
+  const [weights, biases] = [of("weight"), of("bias")];
+  const odd = members.find((member) => !weights.includes(member) && !biases.includes(member));
   if (odd) throw new PartitionError(`this partition knows weights and biases only; ${odd[0]} is neither`);
-  return [members.filter(([name]) => fits(name, "weight")), members.filter(([name]) => fits(name, "bias"))];
+  return [weights, biases];
 }
 
 /** Cut into runs whose lengths differ by at most one, the longer ones first. */

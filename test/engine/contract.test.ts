@@ -86,6 +86,16 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       expect(numbers(found.matmul)).toEqual([nan, 8, nan, nan]);
     });
 
+    contract("x times its own sigmoid, which engines may fuse", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [3]);
+      const found = await run({ y: o.mul(b, x, o.sigmoid(b, x)) }, { x: real([0, 1, -2], [3]) });
+      const exact = [0, 1 / (1 + Math.exp(-1)), -2 / (1 + Math.exp(2))];
+      numbers(found.y).forEach((value, i) => {
+        expect(value).toBeCloseTo(exact[i]!, 6);
+      });
+    });
+
     contract("max passes NaN on, and so does the maximum at the chosen index", async () => {
       const b = new GraphBuilder();
       const x = o.input(b, "x", [3, 3]);
