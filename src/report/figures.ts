@@ -10,6 +10,9 @@ const MARGIN = { marginTop: 34, marginLeft: 52, marginBottom: 38 };
 const PANEL: Size = { width: 500, height: 318 };
 /** Names longer than this are cut. */
 const LONGEST_LABEL = 18;
+/** Of more lines than this, some are named; their colours run from the first to the last. */
+const MOST_LABELS = 20;
+const SOME_LABELS = 10;
 
 /** A line of a figure that has a point for each epoch. */
 interface EpochLine {
@@ -124,7 +127,8 @@ function ratePanel(
   kind: string | undefined,
 ): string {
   const title = kind ? `Learning rates of ${kind}` : "Learning rates";
-  const labels = lines.flatMap(({ text, colour, points, trend }): EndLabel[] => {
+  const named = lines.length > MOST_LABELS ? spread(lines, SOME_LABELS) : lines;
+  const labels = named.flatMap(({ text, colour, points, trend }): EndLabel[] => {
     const last = [...points, ...trend].findLast(({ y }) => y !== null);
     return last ? [{ text, colour, x: last.x, y: onScale(scale, last.y!) }] : [];
   });
@@ -133,7 +137,7 @@ function ratePanel(
   return draw(
     {
       width: PANEL.width,
-      height: Math.max(PANEL.height, 16 * lines.length + 72),
+      height: Math.max(PANEL.height, 16 * named.length + 72),
       ...MARGIN,
       marginLeft: 62,
       marginRight: labelMargin(labels),
@@ -229,6 +233,14 @@ function endLabelOf({ text, colour, points }: EpochLine): EndLabel {
   return { text, colour, ...points.at(-1)! };
 }
 
+/** So many of a list, at even distances, the first and the last among them. */
+function spread<T>(list: readonly T[], count: number): T[] {
+  return Array.from({ length: count }, (_, i) => list[Math.round((i * (list.length - 1)) / (count - 1))]!);
+}
+
+/** Without its middle where it is long: names that begin alike differ at the end. */
 function short(name: string): string {
-  return name.length > LONGEST_LABEL ? `${name.slice(0, LONGEST_LABEL - 1)}…` : name;
+  if (name.length <= LONGEST_LABEL) return name;
+  const [head, tail] = [Math.floor((LONGEST_LABEL - 1) / 2), Math.ceil((LONGEST_LABEL - 1) / 2)];
+  return `${name.slice(0, head)}…${name.slice(-tail)}`;
 }

@@ -9,6 +9,9 @@ import type { RunView } from "./view.ts";
 /** Epochs that the table of learning rates has columns for; of more, these are the last. */
 const RATE_COLUMNS = 10;
 
+/** A table with more rows is opened by a click. */
+const OPEN_ROWS = 40;
+
 /** The page of a run. */
 export function page(view: RunView): string {
   const title = titleOf(view);
@@ -20,7 +23,7 @@ export function page(view: RunView): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${escaped(title)} – grnewt</title>
-<style>${styleSheet(Math.max(layers, view.groups.length))}</style>
+<style>${styleSheet([layers, view.groups.length])}</style>
 </head>
 <body>
 <main>
@@ -152,20 +155,20 @@ function rateTable({ epochs, groups, stepsPerEpoch }: RunView): string {
     escaped(name),
     ...shown.map((event) => formatNumber(event.learningRates[i])),
   ]);
-  return table(
-    "Learning rates after each epoch",
-    ["group", ...shown.map((event) => `epoch ${epochName(event, stepsPerEpoch)}`)],
-    rows,
-  );
+  const head = ["group", ...shown.map((event) => `epoch ${epochName(event, stepsPerEpoch)}`)];
+  return table("Learning rates after each epoch", head, rows);
 }
 
 function table(title: string, head: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = (tag: string, all: readonly string[]): string =>
     `<tr>${all.map((cell, i) => (i === 0 && tag === "td" ? `<th scope="row">${cell}</th>` : `<${tag}>${cell}</${tag}>`)).join("")}</tr>`;
-  return `<section class="card"><h2>${title}</h2><div class="scroll"><table>
+  const content = `<div class="scroll"><table>
 <thead>${cells("th", head)}</thead>
 <tbody>${rows.map((row) => cells("td", row)).join("\n")}</tbody>
-</table></div></section>`;
+</table></div>`;
+  return rows.length > OPEN_ROWS
+    ? `<details class="card"><summary>${title}</summary>${content}</details>`
+    : `<section class="card"><h2>${title}</h2>${content}</section>`;
 }
 
 function settings({ start }: RunView): string {

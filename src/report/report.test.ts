@@ -111,6 +111,18 @@ describe("a report", () => {
     for (const svg of svgs) expect(svg.outerHTML).not.toMatch(/NaN|undefined|Infinity/);
   });
 
+  test("of very many groups has a colour for each line, names some of them, and folds their table", () => {
+    const layers = Array.from({ length: 30 }, (_, i) => `a.rather.long.name.layer${i}`);
+    const names = layers.flatMap((layer) => [`${layer}.weight`, `${layer}.bias`]);
+    const html = renderReport(run({ groups: names.map((name) => ({ name, members: [name] })) }));
+    const { document, labels } = parsed(html);
+    const declared = new Set([...html.matchAll(/(--[\w-]+):/g)].map(([, name]) => name));
+    for (const [, name] of html.matchAll(/var\((--[\w-]+)\)/g)) expect(declared).toContain(name);
+    expect(labels[2]!.filter((label) => label?.includes("…"))).toHaveLength(10);
+    for (const label of ["a.rather…me.layer0", "a.rather…e.layer29"]) expect(labels[2]).toContain(label);
+    expect(document.querySelector("details summary")!.textContent).toContain("Learning rates");
+  });
+
   test("needs nothing from elsewhere", () => {
     const html = renderReport(run({}));
     expect(html).not.toMatch(/<script|<link|<img|@import|url\((?!#)/);

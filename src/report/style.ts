@@ -1,7 +1,7 @@
 import { seriesVariables } from "./theme.ts";
 
-/** The style sheet of a report whose figures have so many series. */
-export function styleSheet(series: number): string {
+/** The style sheet of a report. @param series how many series its figures have, each of them. */
+export function styleSheet(series: readonly number[]): string {
   return `
 :root {
   --paper: #f6f7f9; --card: #ffffff; --ink: #1c2430; --muted: #5c6675; --grid: #e6e9ee; --line: #e2e6eb;

@@ -38,11 +38,14 @@ export const pageTheme: Theme = {
   series: (index, count) => (count <= LIGHT.length ? `var(--s${index})` : `var(--s${index}of${count})`),
 };
 
-/** CSS declarations of the series' colours, light and dark. */
-export function seriesVariables(scheme: "light" | "dark", count: number): string {
+/** CSS declarations of the colours, light or dark, of figures that have as many series as one of `counts` says. */
+export function seriesVariables(scheme: "light" | "dark", counts: readonly number[]): string {
   const few = scheme === "light" ? LIGHT : DARK;
-  const named = few.map((colour, i) => `--s${i}:${colour}`);
-  if (count <= few.length) return named.join(";");
   const [from, to] = scheme === "light" ? [0, 0.85] : [0.25, 1];
-  return [...named, ...colours(few, from, to, count).map((colour, i) => `--s${i}of${count}:${colour}`)].join(";");
+  const named = few.map((colour, i) => `--s${i}:${colour}`);
+  const many = [...new Set(counts)].filter((count) => count > few.length);
+  const graded = many.flatMap((count) =>
+    colours(few, from, to, count).map((colour, i) => `--s${i}of${count}:${colour}`),
+  );
+  return [...named, ...graded].join(";");
 }
