@@ -104,6 +104,30 @@ def lion(lr, betas=(0.9, 0.99), weight_decay=0.0, **given):
     return path(p, step)
 
 
+def schedule_free(lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, warmup_steps=0):
+    """Schedule-free AdamW of Defazio et al., The Road Less Scheduled, arXiv 2405.15682. The parameters are y; x is beside."""
+    p = fresh()
+    x, z = ({name: value.clone() for name, value in START.items()} for _ in range(2))
+    v = {name: torch.zeros_like(value) for name, value in START.items()}
+    weights = []
+
+    def step(t):
+        rate = lr * min(1, t / warmup_steps) if warmup_steps else lr
+        weights.append(rate**2)
+        c = weights[-1] / sum(weights)
+        for name, g in gradients(p).items():
+            with torch.no_grad():
+                y = p[name]
+                v[name] = betas[1] * v[name] + (1 - betas[1]) * g**2
+                unbiased = v[name] / (1 - betas[1] ** t)
+                z[name] = z[name] - rate * g / (unbiased.sqrt() + eps) - rate * weight_decay * y
+                x[name] = (1 - c) * x[name] + c * z[name]
+                y.copy_((1 - betas[0]) * z[name] + betas[0] * x[name])
+        return {"evaluation": listed(x)}
+
+    return path(p, step)
+
+
 def written(transcription, updater, lr, **options):
     return run(updater, lr, options, transcription(lr, **options))
 
@@ -132,6 +156,8 @@ def runs():
     yield muon_run(0.05, momentum=0.5, ns_coefficients=(2.0, -1.5, 0.5), ns_steps=3, adjust_lr_fn="spectral_unclamped")
     yield written(lion, "Lion", 0.03)
     yield written(lion, "Lion", 0.03, betas=(0.8, 0.95), weight_decay=0.1)
+    yield written(schedule_free, "ScheduleFreeAdamW", 0.05)
+    yield written(schedule_free, "ScheduleFreeAdamW", 0.1, betas=(0.7, 0.9), eps=1e-3, weight_decay=0.1, warmup_steps=4)
 
 
 def main():

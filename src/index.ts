@@ -36,6 +36,7 @@ export {
   Optimizer,
   type OptimizerOptions,
   RMSpropUpdater,
+  ScheduleFreeAdamWUpdater,
   SGDUpdater,
   type StepArgument,
   type StepResult,

@@ -8,8 +8,16 @@ export type {
 export { NewtonSummary, type NewtonSummaryState } from "./newton-summary.ts";
 export { Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
 export type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
-export { type SGDOptions, SGDUpdater, type Updater, type UpdaterInputs, type UpdaterOutputs } from "./updater.ts";
+export {
+  type EvaluationInputs,
+  type SGDOptions,
+  SGDUpdater,
+  type Updater,
+  type UpdaterInputs,
+  type UpdaterOutputs,
+} from "./updater.ts";
 export { type AdamOptions, AdamUpdater, AdamWUpdater } from "./updaters/adam.ts";
 export { type LionOptions, LionUpdater } from "./updaters/lion.ts";
 export { type MuonOptions, MuonUpdater } from "./updaters/muon.ts";
 export { type RMSpropOptions, RMSpropUpdater } from "./updaters/rmsprop.ts";
+export { type ScheduleFreeAdamWOptions, ScheduleFreeAdamWUpdater } from "./updaters/schedule-free.ts";

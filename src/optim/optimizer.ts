@@ -1,5 +1,5 @@
 import { defaultEngine, inTurn } from "../engine/index.ts";
-import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
+import type { FullLoss, Loss, Module, Parameter, StateDict } from "../nn/index.ts";
 import type { NamedGroup, ParameterGroup } from "../summary/index.ts";
 import { DisposedError, NonFiniteError } from "../util/errors.ts";
 import { refuseUnknown } from "../util/options.ts";
@@ -73,6 +73,17 @@ export class Optimizer implements TrainingOptimizer {
       this.#step++;
       this.#options.onStep?.(result);
       return result;
+    });
+  }
+
+  /**
+   * The weights to use at this point, for `loadStateDict`: the model's own parameters and buffers, unless the updater trains
+   * others than it gives, as {@link ScheduleFreeAdamWUpdater} does. The model keeps those that are trained.
+   */
+  evaluationWeights(): Promise<StateDict> {
+    return inTurn(this.#stepper.engine, async () => {
+      this.#assertAlive();
+      return await this.#stepper.evaluationWeights(this.learningRates);
     });
   }
 

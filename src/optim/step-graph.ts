@@ -20,7 +20,7 @@ import {
   where,
 } from "../ops/index.ts";
 import { directionInput, type NamedGroup } from "../summary/index.ts";
-import { applyRule } from "./rule-graph.ts";
+import { applyRule, evaluationOffset } from "./rule-graph.ts";
 import type { Updater } from "./updater.ts";
 
 /** Where a step's gradient comes from: the loss of a batch, or the caller. */
@@ -189,5 +189,22 @@ export function applySource(parts: StepParts): Source<null> {
   );
   const outputs = new Map<string, Node>();
   check(b, applied(b, parts, moves, outputs), outputs);
+  return { graph: graphOf(outputs), plan: null };
+}
+
+/** The weights to use, from those that are trained, for an updater that tells them apart. */
+export function evaluationSource(parts: StepParts): Source<null> {
+  const b = new GraphBuilder();
+  const offsets = new Map(
+    parts.groups
+      .flatMap(({ members }) => members)
+      .map((name) => {
+        const parameter = inputOf(b, parts.objective, name);
+        const none = broadcast(b, scalar(b, 0), parameter.shape);
+        return [name, evaluationOffset(b, parts.updater, { name, parameter }, names) ?? none];
+      }),
+  );
+  const outputs = new Map<string, Node>();
+  applied(b, parts, offsets, outputs);
   return { graph: graphOf(outputs), plan: null };
 }

@@ -17,7 +17,15 @@ import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from ".
 import { Random, type RandomState } from "../util/random.ts";
 import { scalarsOf } from "./rule-graph.ts";
 import { checkRandomState } from "./saved-state.ts";
-import { applySource, directionSource, type GradientSource, names, type StepParts, stepSource } from "./step-graph.ts";
+import {
+  applySource,
+  directionSource,
+  evaluationSource,
+  type GradientSource,
+  names,
+  type StepParts,
+  stepSource,
+} from "./step-graph.ts";
 import { stateNamesOf } from "./updater.ts";
 
 /** What a step works from: a batch, a gradient that the caller computed, or neither for an objective without data. */
@@ -142,6 +150,25 @@ export class Stepper {
   /** Every variable's tensor, by the name of its input. */
   variables(): Promise<Record<string, EngineTensor>> {
     return variableTensors(this.engine, this.parts.objective.variables);
+  }
+
+  /** Every variable's value as the updater would have it used, by name. */
+  async evaluationWeights(rates: Float64Array): Promise<Record<string, NDArray<FloatData>>> {
+    const { objective, updater } = this.parts;
+    const values: Record<string, NDArray<FloatData>> = {};
+    for (const [name, variable] of objective.variables) values[name] = await variable.read();
+    if (!updater.evaluation) return values;
+    const program = await this.programs.get(
+      () => "evaluation",
+      () => evaluationSource(this.parts),
+    );
+    const own = { [names.rates]: await this.engine.upload({ shape: [rates.length], data: rates }) };
+    const kept = { ...(await this.variables()), ...(await this.#stateTensors()) };
+    const outputs = await this.#run(program, { kept, own });
+    for (const name of this.members)
+      values[name] = (await this.engine.read(outputs[names.updated(name)]!)) as NDArray<FloatData>;
+    this.engine.release(...Object.values(outputs));
+    return values;
   }
 
   async state(): Promise<StepperState> {

@@ -7,10 +7,12 @@ import {
   type AdamOptions,
   AdamUpdater,
   AdamWUpdater,
+  type EvaluationInputs,
   LionUpdater,
   MuonUpdater,
   Optimizer,
   RMSpropUpdater,
+  ScheduleFreeAdamWUpdater,
   type SGDOptions,
   SGDUpdater,
   type Updater,
@@ -132,6 +134,17 @@ test.each<[Maker, object, RegExp]>([
   [MuonUpdater, { nsSteps: 1.5 }, /nsSteps must be a whole number/],
   [MuonUpdater, { adjustLrFn: "none" }, /adjustLrFn must be one of original, match_rms_adamw, spectral_unclamped/],
   [MuonUpdater, { others: "AdamW" }, /MuonUpdater: others must be an updater; found AdamW/],
+  [
+    MuonUpdater,
+    { others: new ScheduleFreeAdamWUpdater() },
+    /others must be an updater that gives the weights that it trains/,
+  ],
+  [
+    ScheduleFreeAdamWUpdater,
+    { warmupSteps: -1 },
+    /ScheduleFreeAdamWUpdater: warmupSteps must be a whole number, 0 or more/,
+  ],
+  [ScheduleFreeAdamWUpdater, { betas: [1, 0.9] }, /betas\[0\] must be/],
   [LionUpdater, { betas: [0.9, 2] }, /LionUpdater: betas\[1\] must be/],
 ])("%o refuses %o", (Kind, options, message) => {
   expect(() => new Kind(options)).toThrow(message);
@@ -224,6 +237,43 @@ test("Muon refuses what is no matrix, unless there is a rule for it", async () =
     /expected matrices alone, found a parameter of shape \[\]/,
   );
   expectPath(await trajectory(new MuonUpdater({ others: new SGDUpdater({ momentum: 0.9 }) })), sgd({ momentum: 0.9 }));
+});
+
+describe("weights to use", () => {
+  const make = (own: Module, updater: Updater) => Optimizer.create(own, (loss) => loss, { updater, lr: LR, engine });
+
+  test("are the model's own before the first step, and its own still afterwards", async () => {
+    const own = model();
+    const optimizer = await make(own, new ScheduleFreeAdamWUpdater());
+    expect(await optimizer.evaluationWeights()).toEqual(await own.stateDict());
+    for (let i = 0; i < 3; i++) await optimizer.step();
+    const trained = await own.stateDict();
+    const weights = await optimizer.evaluationWeights();
+    expect(weights.w!.data[0]).not.toBe(trained.w!.data[0]);
+    expect(await own.stateDict()).toEqual(trained);
+    own.loadStateDict(weights);
+    expect((await own.stateDict()).w!.data[0]).toBe(weights.w!.data[0]);
+  });
+
+  test("come with the saved state", async () => {
+    const [own, other] = [model(), model()];
+    const [optimizer, resumed] = [
+      await make(own, new ScheduleFreeAdamWUpdater()),
+      await make(other, new ScheduleFreeAdamWUpdater()),
+    ];
+    for (let i = 0; i < 3; i++) await optimizer.step();
+    other.loadStateDict(await own.stateDict());
+    await resumed.restore(await optimizer.state());
+    expect(await resumed.evaluationWeights()).toEqual(await optimizer.evaluationWeights());
+  });
+
+  test("of another shape are refused by name", async () => {
+    const odd: Updater = Object.assign(new SGDUpdater(), {
+      evaluation: ({ parameter }: EvaluationInputs) => parameter.unsqueeze(0),
+    });
+    const optimizer = await make(model(), odd);
+    await expect(optimizer.evaluationWeights()).rejects.toThrow(/updater SGD: the evaluation of w: expected float\[\]/);
+  });
 });
 
 test("a learning rate must be above 0", async () => {

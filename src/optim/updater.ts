@@ -12,6 +12,9 @@ export interface UpdaterInputs {
   readonly scalars: Readonly<Record<string, Tensor>>;
 }
 
+/** What is known of a parameter between two steps. */
+export type EvaluationInputs = Pick<UpdaterInputs, "parameter" | "state">;
+
 /** What it gives: a direction that points along the gradient (the step subtracts it), and the state to keep. */
 export interface UpdaterOutputs {
   readonly direction: Tensor;
@@ -34,6 +37,11 @@ export interface Updater {
   scalars?(step: number): Readonly<Record<string, number>>;
   /** Writes the rule for one parameter. It is called once for each when a step is compiled, not at each step. */
   update(inputs: UpdaterInputs): UpdaterOutputs;
+  /**
+   * For a rule that trains other weights than those to use afterwards: the latter are the parameter less the learning rate
+   * times this.
+   */
+  evaluation?(inputs: EvaluationInputs): Tensor;
 }
 
 /** The tensors that an updater keeps for a parameter of this shape. */

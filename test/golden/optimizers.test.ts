@@ -9,6 +9,7 @@ import {
   Optimizer,
   ReferenceEngine,
   RMSpropUpdater,
+  ScheduleFreeAdamWUpdater,
   SGDUpdater,
   type Updater,
 } from "../../src/index.ts";
@@ -31,7 +32,11 @@ interface Values {
     readonly options: object;
     /** Of AdamW for parameters that are no matrices, beside Muon. */
     readonly others?: object;
-    readonly path: readonly { readonly parameters: Readonly<Record<string, readonly number[]>> }[];
+    readonly path: readonly {
+      readonly parameters: Readonly<Record<string, readonly number[]>>;
+      /** The weights to use, where they are others. */
+      readonly evaluation?: Readonly<Record<string, readonly number[]>>;
+    }[];
   }[];
 }
 
@@ -49,6 +54,7 @@ const updaters: Readonly<Record<string, new (options: object) => Updater>> = {
   RMSprop: RMSpropUpdater,
   Lion: LionUpdater,
   Muon: MuonUpdater,
+  ScheduleFreeAdamW: ScheduleFreeAdamWUpdater,
 };
 
 const matrix = (rows: readonly (readonly number[])[]): NDArray =>
@@ -68,11 +74,12 @@ function model(): nn.Module {
 /** Both sides compute in float64; the rounding of a step is multiplied by what a rule divides by. */
 const BOUND = 1e-12;
 
-function expectClose(found: NDArray, expected: readonly number[], what: string): void {
-  for (const [i, value] of expected.entries())
-    expect(Math.abs(Number(found.data[i]) - value), `${what}[${i}]`).toBeLessThanOrEqual(
-      BOUND * Math.max(1, Math.abs(value)),
-    );
+function expectClose(found: nn.StateDict, expected: Readonly<Record<string, readonly number[]>>, when: string): void {
+  for (const [name, numbers] of Object.entries(expected))
+    for (const [i, value] of numbers.entries()) {
+      const error = Math.abs(Number(found[name]!.data[i]) - value);
+      expect(error, `${name}[${i}] ${when}`).toBeLessThanOrEqual(BOUND * Math.max(1, Math.abs(value)));
+    }
 }
 
 describe.each(Object.entries(engines))("on %s, optimisers lead where their references do", (_engine, engine) => {
@@ -86,9 +93,12 @@ describe.each(Object.entries(engines))("on %s, optimisers lead where their refer
         await optimizer.step();
         const recorded = path[values.steps.indexOf(step)];
         if (!recorded) continue;
-        const state = await own.stateDict();
-        for (const [parameter, expected] of Object.entries(recorded.parameters))
-          expectClose(state[parameter]!, expected, `${parameter} after step ${step}`);
+        expectClose(await own.stateDict(), recorded.parameters, `after step ${step}`);
+        expectClose(
+          await optimizer.evaluationWeights(),
+          recorded.evaluation ?? recorded.parameters,
+          `to use after step ${step}`,
+        );
       }
       await optimizer.dispose();
     },
