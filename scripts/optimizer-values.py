@@ -128,6 +128,28 @@ def schedule_free(lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, warmup_ste
     return path(p, step)
 
 
+def prodigy(lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, d0=1e-6):
+    """Adam version of Prodigy of Mishchenko and Defazio, arXiv 2306.06101, with decoupled weight decay."""
+    p, d, r = fresh(), d0, 0.0
+    m, v, s = ({name: torch.zeros_like(value) for name, value in START.items()} for _ in range(3))
+    decay = math.sqrt(betas[1])
+
+    def step(_):
+        nonlocal d, r
+        g = gradients(p)
+        with torch.no_grad():
+            inner = sum(float((g[name] * (START[name] - p[name])).sum()) for name in p)
+            r = decay * r + (1 - decay) * lr * d**2 * inner
+            for name in p:
+                m[name] = betas[0] * m[name] + (1 - betas[0]) * d * g[name]
+                v[name] = betas[1] * v[name] + (1 - betas[1]) * d**2 * g[name] ** 2
+                s[name] = decay * s[name] + (1 - decay) * lr * d**2 * g[name]
+                p[name] -= lr * d * (m[name] / (v[name].sqrt() + d * eps) + weight_decay * p[name])
+            d = max(d, r / sum(float(s[name].abs().sum()) for name in p))
+
+    return path(p, step)
+
+
 def written(transcription, updater, lr, **options):
     return run(updater, lr, options, transcription(lr, **options))
 
@@ -158,6 +180,9 @@ def runs():
     yield written(lion, "Lion", 0.03, betas=(0.8, 0.95), weight_decay=0.1)
     yield written(schedule_free, "ScheduleFreeAdamW", 0.05)
     yield written(schedule_free, "ScheduleFreeAdamW", 0.1, betas=(0.7, 0.9), eps=1e-3, weight_decay=0.1, warmup_steps=4)
+    yield written(prodigy, "Prodigy", 1.0)
+    yield written(prodigy, "Prodigy", 1.0, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.1, d0=1e-3)
+    yield written(prodigy, "Prodigy", 0.5, d0=1e-2)
 
 
 def main():

@@ -35,6 +35,7 @@ export {
   type NewtonSummaryOptions,
   Optimizer,
   type OptimizerOptions,
+  ProdigyUpdater,
   RMSpropUpdater,
   ScheduleFreeAdamWUpdater,
   SGDUpdater,

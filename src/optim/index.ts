@@ -12,6 +12,8 @@ export {
   type EvaluationInputs,
   type SGDOptions,
   SGDUpdater,
+  type SharedInputs,
+  type SharedNumbers,
   type Updater,
   type UpdaterInputs,
   type UpdaterOutputs,
@@ -19,5 +21,6 @@ export {
 export { type AdamOptions, AdamUpdater, AdamWUpdater } from "./updaters/adam.ts";
 export { type LionOptions, LionUpdater } from "./updaters/lion.ts";
 export { type MuonOptions, MuonUpdater } from "./updaters/muon.ts";
+export { type ProdigyOptions, ProdigyUpdater } from "./updaters/prodigy.ts";
 export { type RMSpropOptions, RMSpropUpdater } from "./updaters/rmsprop.ts";
 export { type ScheduleFreeAdamWOptions, ScheduleFreeAdamWUpdater } from "./updaters/schedule-free.ts";

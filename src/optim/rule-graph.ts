@@ -1,4 +1,4 @@
-import { type Builder, formatShape, type Node, sameShape } from "../graph/index.ts";
+import { type Builder, formatShape, type Node, type Shape, sameShape } from "../graph/index.ts";
 import { Tensor, traceApart } from "../nn/index.ts";
 import { input } from "../ops/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
@@ -8,6 +8,7 @@ import { type EvaluationInputs, stateNamesOf, type Updater } from "./updater.ts"
 export interface RuleNames {
   state(name: string, parameter: string): string;
   scalar(name: string): string;
+  shared(name: string): string;
 }
 
 /** One parameter, as a rule sees it. */
@@ -16,12 +17,12 @@ export interface RuleTarget {
   readonly parameter: Node;
 }
 
-/** What a rule makes of one parameter. */
-export interface RuleResult {
-  readonly name: string;
-  readonly direction: Node;
-  /** The new state, by the rule's names. */
-  readonly state: ReadonlyMap<string, Node>;
+/** What a rule makes of all parameters. */
+export interface AppliedRule {
+  /** By parameter. */
+  readonly directions: ReadonlyMap<string, Node>;
+  /** The new state and shared numbers, by the names of their inputs. */
+  readonly kept: ReadonlyMap<string, Node>;
 }
 
 /** The numbers that an updater wants at a step. */
@@ -35,30 +36,50 @@ export function applyRule(
   updater: Updater,
   targets: readonly (RuleTarget & { readonly gradient: Node })[],
   names: RuleNames,
-): RuleResult[] {
+): AppliedRule {
   return traceApart(b, () => {
     const scalars = tensors(scalarsOf(updater, 0).map(([name]) => [name, input(b, names.scalar(name), [])]));
-    return targets.map((target) => {
+    const shared = tensors((updater.shared?.names ?? []).map((name) => [name, input(b, names.shared(name), [])]));
+    const directions = new Map<string, Node>();
+    const kept = new Map<string, Node>();
+    const sums: Record<string, Tensor> = {};
+    for (const target of targets) {
+      const { name, parameter } = target;
       const known = between(b, updater, target, names);
-      const { direction, state } = updater.update({ ...known, gradient: new Tensor(target.gradient), scalars });
-      const stateNames = Object.keys(known.state);
-      const odd = Object.keys(state).find((each) => !stateNames.includes(each));
-      if (odd !== undefined)
-        throw new OptionError(`updater ${updater.name}: its state "${odd}" is not among its stateNames`);
-      return {
-        name: target.name,
-        direction: checked(updater, target, "the direction", direction),
-        state: new Map(stateNames.map((each) => [each, checked(updater, target, `state "${each}"`, state[each])])),
-      };
-    });
+      const made = updater.update({ ...known, gradient: new Tensor(target.gradient), scalars, shared });
+      directions.set(name, checked(updater, `the direction of ${name}`, made.direction, parameter.shape));
+      for (const [each, value] of entriesOf(updater, "state", Object.keys(known.state), made.state))
+        kept.set(names.state(each, name), checked(updater, `state "${each}" of ${name}`, value, parameter.shape));
+      for (const [each, value] of Object.entries(made.sums ?? {})) {
+        const term = new Tensor(checked(updater, `the sum "${each}" of ${name}`, value, []));
+        sums[each] = sums[each]?.add(term) ?? term;
+      }
+    }
+    const next = updater.shared?.next({ shared, sums, scalars }) ?? {};
+    for (const [each, value] of entriesOf(updater, "shared number", Object.keys(shared), next))
+      kept.set(names.shared(each), checked(updater, `shared number "${each}"`, value, []));
+    return { directions, kept };
   });
+}
+
+/** What a rule gave under each name that it has; under no other. */
+function entriesOf(
+  { name }: Updater,
+  what: string,
+  known: readonly string[],
+  given: Readonly<Record<string, unknown>>,
+): [string, unknown][] {
+  const odd = Object.keys(given).find((each) => !known.includes(each));
+  if (odd !== undefined)
+    throw new OptionError(`updater ${name}: its ${what} "${odd}" is not among those that it names`);
+  return known.map((each) => [each, given[each]]);
 }
 
 /** What the learning rate times this must be taken off a parameter for the weights to use; undefined where that is nothing. */
 export function evaluationOffset(b: Builder, updater: Updater, target: RuleTarget, names: RuleNames): Node | undefined {
   return traceApart(b, () => {
     const offset = updater.evaluation?.(between(b, updater, target, names));
-    return offset && checked(updater, target, "the evaluation", offset);
+    return offset && checked(updater, `the evaluation of ${target.name}`, offset, target.parameter.shape);
   });
 }
 
@@ -74,14 +95,14 @@ function tensors(nodes: readonly (readonly [string, Node])[]): Record<string, Te
   return Object.fromEntries(nodes.map(([name, node]) => [name, new Tensor(node)]));
 }
 
-/** Something that a rule gave for a parameter, if it is a tensor of its shape. */
-function checked({ name }: Updater, { name: of, parameter }: RuleTarget, what: string, value: unknown): Node {
+/** Something that a rule gave, if it is a tensor of the right shape. */
+function checked({ name }: Updater, what: string, value: unknown, shape: Shape): Node {
   if (!(value instanceof Tensor))
-    throw new OptionError(`updater ${name}: ${what} of ${of} must be a tensor; found ${typeof value}`);
+    throw new OptionError(`updater ${name}: ${what} must be a tensor; found ${typeof value}`);
   const { node } = value;
-  if (node.dtype !== "float" || !sameShape(node.shape, parameter.shape))
+  if (node.dtype !== "float" || !sameShape(node.shape, shape))
     throw new ShapeError(
-      `updater ${name}: ${what} of ${of}: expected float${formatShape(parameter.shape)}, found ${node.dtype}${formatShape(node.shape)}`,
+      `updater ${name}: ${what}: expected float${formatShape(shape)}, found ${node.dtype}${formatShape(node.shape)}`,
     );
   return node;
 }

@@ -43,6 +43,7 @@ export const names = {
   updated: (variable: string): string => `p:${variable}`,
   state: (name: string, parameter: string): string => `s:${name}:${parameter}`,
   scalar: (name: string): string => `c:${name}`,
+  shared: (name: string): string => `a:${name}`,
   rates: "rates",
   loss: "loss",
   norms: "norms",
@@ -65,16 +66,13 @@ function directions(b: Builder, parts: StepParts, from: GradientSource): Directi
   const { slopes, assigned, needs } =
     from.kind === "batch" ? traced(b, objective, members, from.spec, outputs) : given(b, objective, members);
   const gradient = parts.clipGradNorm === undefined ? slopes : clipped(b, slopes, parts.clipGradNorm);
-  const made = new Map<string, Node>();
   const targets = members.map((name, i) => ({
     name,
     parameter: inputOf(b, objective, name),
     gradient: gradient[i]!,
   }));
-  for (const { name, direction, state } of applyRule(b, updater, targets, names)) {
-    made.set(name, direction);
-    for (const [each, node] of state) outputs.set(names.state(each, name), node);
-  }
+  const { directions: made, kept } = applyRule(b, updater, targets, names);
+  for (const [name, node] of kept) outputs.set(name, node);
   return { outputs, directions: made, assigned, needs };
 }
 

@@ -306,16 +306,15 @@ export class Stepper {
   }
 }
 
-/** The shapes of an updater's tensors, by the names of their inputs. */
+/** The shapes of an updater's tensors and shared numbers, by the names of their inputs. */
 function stateShapes({ groups, objective, updater }: StepParts): Map<string, readonly number[]> {
-  return new Map(
-    groups.flatMap(({ members }) =>
-      members.flatMap((name) => {
-        const { shape } = objective.variables.get(name)!;
-        return stateNamesOf(updater, shape).map((each) => [names.state(each, name), shape] as const);
-      }),
-    ),
-  );
+  const shapes = new Map<string, readonly number[]>();
+  for (const name of groups.flatMap(({ members }) => members)) {
+    const { shape } = objective.variables.get(name)!;
+    for (const each of stateNamesOf(updater, shape)) shapes.set(names.state(each, name), shape);
+  }
+  for (const name of updater.shared?.names ?? []) shapes.set(names.shared(name), []);
+  return shapes;
 }
 
 /** @throws NonFiniteError where the loss, or the sum of all new values, is NaN or infinite */

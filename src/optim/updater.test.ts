@@ -11,6 +11,7 @@ import {
   LionUpdater,
   MuonUpdater,
   Optimizer,
+  ProdigyUpdater,
   RMSpropUpdater,
   ScheduleFreeAdamWUpdater,
   type SGDOptions,
@@ -137,7 +138,7 @@ test.each<[Maker, object, RegExp]>([
   [
     MuonUpdater,
     { others: new ScheduleFreeAdamWUpdater() },
-    /others must be an updater that gives the weights that it trains/,
+    /others must be an updater of single parameters that gives/,
   ],
   [
     ScheduleFreeAdamWUpdater,
@@ -220,7 +221,7 @@ describe("a rule of one's own", () => {
     [
       "that keeps what it has not named",
       { update: ({ gradient }) => ({ direction: gradient, state: { average: zero(), other: zero() } }) },
-      /state "other" is not among its stateNames/,
+      /state "other" is not among those that it names/,
     ],
     [
       "that uses a parameter it was not given",
@@ -237,6 +238,80 @@ test("Muon refuses what is no matrix, unless there is a rule for it", async () =
     /expected matrices alone, found a parameter of shape \[\]/,
   );
   expectPath(await trajectory(new MuonUpdater({ others: new SGDUpdater({ momentum: 0.9 }) })), sgd({ momentum: 0.9 }));
+});
+
+describe("numbers for all parameters together", () => {
+  const START_OF = { u: 1.5, v: -0.5 };
+  const pair = () =>
+    fromFunction(
+      Object.fromEntries(Object.entries(START_OF).map(([name, value]) => [name, ndarray(Float64Array.of(value), [])])),
+      ({ u, v }) => u!.pow(4).add(v!.pow(4)).mul(0.25),
+    );
+  /** Steps as long as the root of all squared gradients so far, over all parameters. */
+  const normed: Updater = {
+    name: "Normed",
+    options: {},
+    stateNames: [],
+    shared: { names: ["total"], next: ({ shared, sums }) => ({ total: shared.total!.add(sums.squares!) }) },
+    update: ({ gradient, shared }) => ({
+      direction: gradient.mul(shared.total!.sqrt()),
+      state: {},
+      sums: { squares: gradient.mul(gradient).sum() },
+    }),
+  };
+  const make = (own: Module, updater: Updater = normed) =>
+    Optimizer.create(own, (loss) => loss, { updater, lr: LR, engine });
+
+  test("follow from sums over them, and are saved", async () => {
+    const [own, other] = [pair(), pair()];
+    let { u, v } = START_OF;
+    let total = 0;
+    let optimizer = await make(own);
+    for (let i = 0; i < 6; i++) {
+      await optimizer.step();
+      const [du, dv] = [u ** 3, v ** 3];
+      [u, v] = [u - LR * Math.sqrt(total) * du, v - LR * Math.sqrt(total) * dv];
+      total += du ** 2 + dv ** 2;
+      const next = await (i % 2 === 0 ? own : other).stateDict();
+      expect(next.u!.data[0]).toBeCloseTo(u, 12);
+      expect(next.v!.data[0]).toBeCloseTo(v, 12);
+      const goes = i % 2 === 0 ? other : own;
+      goes.loadStateDict(next);
+      const state = await optimizer.state();
+      optimizer = await make(goes);
+      await optimizer.restore(state);
+    }
+  });
+
+  test.each<[string, Partial<Updater>, RegExp]>([
+    [
+      "whose sums are no numbers",
+      { update: ({ gradient }) => ({ direction: gradient, state: {}, sums: { squares: gradient.unsqueeze(0) } }) },
+      /the sum "squares" of u: expected float\[\]/,
+    ],
+    [
+      "that leave one out",
+      { shared: { names: ["total"], next: () => ({}) } },
+      /shared number "total" must be a tensor/,
+    ],
+    [
+      "that keep one without a name",
+      {
+        shared: { names: [], next: ({ sums }) => ({ other: sums.squares! }) },
+        update: ({ gradient }) => ({ direction: gradient, state: {}, sums: { squares: gradient.sum() } }),
+      },
+      /its shared number "other" is not among those that it names/,
+    ],
+  ])("%s are refused by name", async (_what, own, message) => {
+    await expect((await make(pair(), { ...normed, ...own })).step()).rejects.toThrow(message);
+  });
+});
+
+test("Prodigy stands still where there is nothing to estimate from", async () => {
+  const flat = fromFunction({ w: ndarray(Float64Array.of(START), []) }, ({ w }) => w!.mul(0));
+  const optimizer = await Optimizer.create(flat, (loss) => loss, { updater: new ProdigyUpdater(), lr: 1, engine });
+  for (let i = 0; i < 3; i++) await optimizer.step();
+  expect((await flat.stateDict()).w!.data[0]).toBe(START);
 });
 
 describe("weights to use", () => {

@@ -10,6 +10,8 @@ export interface UpdaterInputs {
   readonly state: Readonly<Record<string, Tensor>>;
   /** Numbers that change from step to step, by name. */
   readonly scalars: Readonly<Record<string, Tensor>>;
+  /** The rule's numbers for all parameters together, as they are before the step. */
+  readonly shared: Readonly<Record<string, Tensor>>;
 }
 
 /** What is known of a parameter between two steps. */
@@ -20,6 +22,22 @@ export interface UpdaterOutputs {
   readonly direction: Tensor;
   /** A tensor of the parameter's shape for each of the rule's names. */
   readonly state: Readonly<Record<string, Tensor>>;
+  /** Numbers whose sums over all parameters the rule's shared numbers follow from. */
+  readonly sums?: Readonly<Record<string, Tensor>>;
+}
+
+/** What a rule's shared numbers follow from. */
+export interface SharedInputs extends Pick<UpdaterInputs, "shared" | "scalars"> {
+  /** The sums over all parameters of what the rule gave as `sums`. */
+  readonly sums: Readonly<Record<string, Tensor>>;
+}
+
+/** Numbers that a rule keeps for all parameters together, such as an estimate over the whole model. */
+export interface SharedNumbers {
+  /** They are 0 before the first step. */
+  readonly names: readonly string[];
+  /** Writes what they are for the next step. */
+  next(inputs: SharedInputs): Readonly<Record<string, Tensor>>;
 }
 
 /**
@@ -33,6 +51,8 @@ export interface Updater {
   readonly options: object;
   /** The tensors that it keeps for each parameter, where that depends on its shape as a function. */
   readonly stateNames: readonly string[] | ((shape: readonly number[]) => readonly string[]);
+  /** The numbers that it keeps for all parameters together; none by default. */
+  readonly shared?: SharedNumbers;
   /** The numbers for a step, counted from 0; none by default. */
   scalars?(step: number): Readonly<Record<string, number>>;
   /** Writes the rule for one parameter. It is called once for each when a step is compiled, not at each step. */

@@ -7,6 +7,7 @@ import {
   MuonUpdater,
   nn,
   Optimizer,
+  ProdigyUpdater,
   ReferenceEngine,
   RMSpropUpdater,
   ScheduleFreeAdamWUpdater,
@@ -54,6 +55,7 @@ const updaters: Readonly<Record<string, new (options: object) => Updater>> = {
   RMSprop: RMSpropUpdater,
   Lion: LionUpdater,
   Muon: MuonUpdater,
+  Prodigy: ProdigyUpdater,
   ScheduleFreeAdamW: ScheduleFreeAdamWUpdater,
 };
 

@@ -43,9 +43,10 @@ export interface MuonOptions {
 
 const checkOthers: OptionCheck = (name, value) => {
   if (value === undefined) return;
-  const { update, evaluation } = (value ?? {}) as Partial<Updater>;
+  const { update, evaluation, shared } = (value ?? {}) as Partial<Updater>;
   if (typeof update !== "function") throw new OptionError(`${name} must be an updater; found ${String(value)}`);
-  if (evaluation) throw new OptionError(`${name} must be an updater that gives the weights that it trains`);
+  if (evaluation || shared)
+    throw new OptionError(`${name} must be an updater of single parameters that gives the weights that it trains`);
 };
 
 const checkSteps: OptionCheck = (name, value) => {
