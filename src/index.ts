@@ -50,7 +50,10 @@ export {
 export {
   computeHg,
   computeHgFullbatch,
+  type DiffNOptions,
   type Direction,
+  diffN,
+  diffNFullbatch,
   fullbatchGradient,
   type HgOptions,
   type LayerCut,

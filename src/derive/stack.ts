@@ -1,5 +1,5 @@
 import type { Builder, Lead, Node } from "../graph/index.ts";
-import { add, concat, slice, unsqueeze } from "../ops/index.ts";
+import { add, concat, flatten, matmul, reshape, slice, transposeLast, unsqueeze } from "../ops/index.ts";
 
 /** The number of a group of parameters, from 0. */
 export type GroupIndex = number;
@@ -51,7 +51,7 @@ export function pairsOf(b: Builder, x: Stack, y: Stack): [Block, Block][] {
 }
 
 /** The block's tensor with a leading axis, of length 1 if it stands alone. */
-export function leading(b: Builder, { node, lead }: Block): Node {
+export function leading(b: Builder, { node, lead }: Pick<Block, "node" | "lead">): Node {
   return lead ? node : unsqueeze(b, node, 0);
 }
 
@@ -97,4 +97,14 @@ function addBlock(b: Builder, stack: Stack, block: Block): Stack {
     return groups.length ? [select(b, from, groups)] : [];
   };
   return addStacks(b, [...stack.toSpliced(i, 1), both, ...rest(other)], rest(block));
+}
+
+/** ⟨x_s, y_t⟩ for all rows s of one block and t of another. */
+export function gram(b: Builder, x: Pick<Block, "node" | "lead">, y: Pick<Block, "node" | "lead">): Node {
+  return matmul(b, rowsOf(b, leading(b, x)), transposeLast(b, rowsOf(b, leading(b, y))));
+}
+
+/** A stacked tensor as a matrix. */
+function rowsOf(b: Builder, stack: Node): Node {
+  return stack.shape.length === 1 ? reshape(b, stack, [stack.shape[0]!, 1]) : flatten(b, stack, 1);
 }

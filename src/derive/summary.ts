@@ -1,5 +1,5 @@
 import { type BilinearOp, type Builder, countOf, type ElementwiseOp, type Node } from "../graph/index.ts";
-import { abs, concat, flatten, matmul, mul, reshape, scale, sum, transposeLast } from "../ops/index.ts";
+import { abs, concat, flatten, mul, scale, sum } from "../ops/index.ts";
 import { activeNodes, freezeChoices } from "./active.ts";
 import { adjoints } from "./reverse.ts";
 import {
@@ -8,6 +8,7 @@ import {
   common,
   compact,
   type GroupIndex,
+  gram,
   groupsOf,
   leading,
   pairsOf,
@@ -181,16 +182,6 @@ function addBilinear(
 function addOrder3(b: Builder, terms: Terms, pair: [Block, Block]): void {
   const dots = rowSums(b, mul(b, leading(b, pair[0]), leading(b, pair[1])));
   terms.add(b, "order3", scale(b, dots, 3), pair[0].groups);
-}
-
-/** ⟨x_s, y_t⟩ for all groups s of one block and t of the other. */
-function gram(b: Builder, x: Block, y: Block): Node {
-  return matmul(b, rowsOf(b, leading(b, x)), transposeLast(b, rowsOf(b, leading(b, y))));
-}
-
-/** A stack as a matrix, one row for each group. */
-function rowsOf(b: Builder, stack: Node): Node {
-  return stack.shape.length === 1 ? reshape(b, stack, [stack.shape[0]!, 1]) : flatten(b, stack, 1);
 }
 
 function rowSums(b: Builder, stack: Node): Node {

@@ -1,13 +1,12 @@
+export type { Direction, HgOptions, RunOptions } from "./along.ts";
 export {
   computeHg,
   computeHgFullbatch,
-  type Direction,
   fullbatchGradient,
-  type HgOptions,
-  type RunOptions,
   type ValueAndGrad,
   valueAndGrad,
 } from "./compute.ts";
+export { type DiffNOptions, diffN, diffNFullbatch } from "./diff-n.ts";
 export {
   type LayerCut,
   type NamedGroup,

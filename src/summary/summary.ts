@@ -10,6 +10,7 @@ import {
   type RunData,
   runData,
   runOnce,
+  type Session,
   type Source,
   samplesOf,
   sliceData,
@@ -18,10 +19,10 @@ import {
   uploadScalar,
   variableInput,
 } from "../engine/index.ts";
-import { countOf, type Graph, GraphBuilder, graphOf } from "../graph/index.ts";
+import { countOf, type Graph, GraphBuilder, graphOf, type Node } from "../graph/index.ts";
 import { BATCH_SIZE, input } from "../ops/index.ts";
 import { NonFiniteError } from "../util/errors.ts";
-import type { Batch } from "../util/ndarray.ts";
+import type { Batch, FloatData } from "../util/ndarray.ts";
 import type { Random } from "../util/random.ts";
 import type { NamedGroup } from "./groups.ts";
 import { peakSize } from "./memory.ts";
@@ -40,16 +41,20 @@ export interface Summary {
   readonly noEffect: readonly GroupIndex[];
 }
 
+/** How something is computed over the parts of a batch. */
+export interface PartPlan extends Needs {
+  readonly split: BatchSplit;
+  /** Real numbers that the widest stack of tangents holds for one sample. */
+  readonly width: number;
+}
+
 /** How a summary is computed. */
-export interface SummaryPlan extends Needs {
+export interface SummaryPlan extends PartPlan {
   readonly terms: readonly Term[];
   /** What is computed by itself, to save memory on a batch that cannot be split. */
   readonly rest: readonly Pass[];
   /** The batch that the memory was reckoned for. */
   readonly samples: number;
-  readonly split: BatchSplit;
-  /** Real numbers that the widest stack of tangents holds for one sample. */
-  readonly width: number;
 }
 
 /** The input that holds the direction of a parameter. */
@@ -60,8 +65,37 @@ export function directionInput(name: string): string {
 /** For passes that keep to a limit: what one of them holds must be free for the next. */
 const LOW_MEMORY = { lowMemory: true } as const;
 
-/** Real numbers that the values of a summary may take at one time where its batch cannot be split: 4 GiB in float32. */
-const MOST_VALUES = 2 ** 30;
+/** Real numbers that the values of a graph may take at one time where there is a choice: 4 GiB in float32. */
+export const MOST_VALUES = 2 ** 30;
+
+/** A loss that was traced to be differentiated along directions. */
+interface Directed extends Needs {
+  readonly b: GraphBuilder;
+  /** Of the whole batch. */
+  readonly loss: Node;
+  readonly seeds: readonly Seed[];
+  readonly split: BatchSplit;
+}
+
+/** Traces a loss for one kind of batch, with an input for each parameter's direction. */
+export function traceDirected(
+  objective: Objective,
+  groups: readonly NamedGroup[],
+  batch: Batch | undefined,
+  mode?: Mode,
+): Directed {
+  const b = new GraphBuilder();
+  const { loss, checks, masks } = objective.trace(b, dataInputs(b, specOf(batch)), mode);
+  const seeds = groups.flatMap(({ members }, group) =>
+    members.map((name): Seed => {
+      const parameter = variableInput(b, name, objective.variables.get(name)!);
+      return { parameter, direction: input(b, directionInput(name), parameter.shape), group };
+    }),
+  );
+  const parameters = seeds.map(({ parameter }) => parameter);
+  const split = batch ? splitBatch(b, loss, parameters) : { splits: false as const, reason: "there is no batch" };
+  return { b, loss, seeds, split, checks, masks };
+}
 
 /**
  * The graph of a summary for one kind of batch.
@@ -75,16 +109,7 @@ export function summarySource(
   mode?: Mode,
   limit: number = MOST_VALUES,
 ): Source<SummaryPlan> {
-  const b = new GraphBuilder();
-  const { loss, checks, masks } = objective.trace(b, dataInputs(b, specOf(batch)), mode);
-  const seeds = groups.flatMap(({ members }, group) =>
-    members.map((name): Seed => {
-      const parameter = variableInput(b, name, objective.variables.get(name)!);
-      return { parameter, direction: input(b, directionInput(name), parameter.shape), group };
-    }),
-  );
-  const parameters = seeds.map(({ parameter }) => parameter);
-  const split = batch ? splitBatch(b, loss, parameters) : { splits: false as const, reason: "there is no batch" };
+  const { b, loss, seeds, split, checks, masks } = traceDirected(objective, groups, batch, mode);
   const samples = batch ? samplesOf(batch) : 1;
   const whole = onePass(b, split.splits ? split.loss : loss, seeds);
   const fits = split.splits || peakSize(whole.graph, samples) <= limit;
@@ -94,7 +119,8 @@ export function summarySource(
   return { graph, plan, ...(fits ? {} : LOW_MEMORY) };
 }
 
-function widest({ nodes }: Graph): number {
+/** The most real numbers that a value of a graph holds for one sample. */
+export function widest({ nodes }: Graph): number {
   return nodes.reduce((width, { shape }) => {
     const { factor, power } = countOf(shape);
     return power === 1 ? Math.max(width, factor) : width;
@@ -102,18 +128,26 @@ function widest({ nodes }: Graph): number {
 }
 
 /** The graph of the values that the parts of a split loss need ahead, or none. */
-function totalsSource({ split }: SummaryPlan): Source<null> | undefined {
+function totalsSource({ split }: PartPlan): Source<null> | undefined {
   if (!split.splits || split.totals.length === 0) return undefined;
   return { graph: graphOf(new Map(split.totals.map(({ name, node }) => [name, node]))), plan: null };
+}
+
+/** How to compile a graph that is told by a name. */
+type Compile = <T>(name: string, source: Source<T>) => Promise<Program<T>>;
+
+/** Compiles what the parts of a batch need ahead, if they do. */
+export async function compileTotals(plan: PartPlan, compile: Compile): Promise<Program<null> | undefined> {
+  const ahead = totalsSource(plan);
+  return ahead && (await compile("totals", ahead));
 }
 
 /** Compiles what a summary needs beside its own program. */
 export async function compileRest(
   plan: SummaryPlan,
-  compile: <T>(name: string, source: Source<T>) => Promise<Program<T>>,
+  compile: Compile,
 ): Promise<Pick<SummaryInputs, "totals" | "rest">> {
-  const ahead = totalsSource(plan);
-  const totals = ahead && (await compile("totals", ahead));
+  const totals = await compileTotals(plan, compile);
   const rest: Program<readonly Term[]>[] = [];
   for (const { name, graph, terms } of plan.rest) rest.push(await compile(name, { graph, plan: terms, ...LOW_MEMORY }));
   return { totals, rest };
@@ -123,20 +157,18 @@ export async function compileRest(
 const STACK_BYTES = 5.5 * 2 ** 20;
 
 /** Samples in one part: as many as keep the stacks in cache, or the whole batch where it does not split. */
-export function partSize(plan: SummaryPlan, samples: number, engine: Engine, microbatch: number | undefined): number {
+export function partSize(plan: PartPlan, samples: number, engine: Engine, microbatch: number | undefined): number {
   if (!plan.split.splits) return samples;
   const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
   const wanted = microbatch ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
   return Math.ceil(samples / Math.ceil(samples / wanted));
 }
 
-/** What a summary is computed with. */
-export interface SummaryInputs {
+/** What is needed to run over the parts of a batch. */
+export interface PartInputs {
   readonly engine: Engine;
-  readonly program: Program<SummaryPlan>;
+  readonly program: Program<PartPlan>;
   readonly totals: Program<null> | undefined;
-  /** The passes that follow the program's own. */
-  readonly rest: readonly Program<readonly Term[]>[];
   /** Parameters and directions, by input name. */
   readonly tensors: Readonly<Record<string, EngineTensor>>;
   readonly batch: Batch | undefined;
@@ -146,21 +178,48 @@ export interface SummaryInputs {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a summary is computed with. */
+export interface SummaryInputs extends PartInputs {
+  readonly program: Program<SummaryPlan>;
+  /** The passes that follow the program's own. */
+  readonly rest: readonly Program<readonly Term[]>[];
+}
+
 /**
  * Runs a compiled summary over a batch, part by part, adding up in float64.
  * @throws NonFiniteError where a part of the result is NaN or infinite, and what checking the batch throws.
  */
 export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGroup[]): Promise<Summary> {
-  const { engine, program, rest, batch, microbatch, random, signal } = inputs;
+  const { engine, program, rest } = inputs;
+  const passes = [program.plan.terms, ...rest.map(({ plan }) => plan)].map((terms) => ({
+    terms,
+    sums: new Sums(groups.length),
+  }));
+  const sessions = [program.session, ...rest.map(({ session }) => session)];
+  await runParts(inputs, sessions, (packed, i) => passes[i]!.sums.add(passes[i]!.terms, packed));
   const sums = new Sums(groups.length);
+  for (const pass of passes) sums.take(pass.sums, pass.terms);
+  return sums.summary(groups, engine.precision === "float32" ? 2 ** -23 : 2 ** -52);
+}
+
+/**
+ * Runs programs with one output, `packed`, over a batch part by part, one program after the other.
+ * @param take is given what each run found and the number of its program.
+ * @throws what checking the batch throws
+ */
+export async function runParts(
+  inputs: PartInputs,
+  sessions: readonly Session[],
+  take: (packed: FloatData, session: number) => void,
+): Promise<void> {
+  const { engine, program, batch, microbatch, random, signal } = inputs;
   const data = runData(engine, batch ?? {}, program.plan, random);
   const samples = batch ? samplesOf(batch) : 1;
   const size = partSize(program.plan, samples, engine, microbatch);
   signal?.throwIfAborted();
   const ahead = await computeTotals(inputs, data, samples);
   try {
-    for (const { session, plan: terms } of [{ session: program.session, plan: program.plan.terms }, ...rest]) {
-      const pass = new Sums(groups.length);
+    for (const [i, session] of sessions.entries())
       for (let start = 0; start < samples; start += size) {
         signal?.throwIfAborted();
         const end = Math.min(start + size, samples);
@@ -171,18 +230,15 @@ export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGr
         const { packed } = await runOnce(engine, session, { ...inputs.tensors, ...ahead }, own);
         const { data: numbers } = await engine.read(packed!);
         engine.release(packed!);
-        pass.add(terms, numbers as Float64Array);
+        take(numbers as FloatData, i);
       }
-      sums.take(pass, terms);
-    }
   } finally {
     engine.release(...Object.values(ahead));
   }
-  return sums.summary(groups, engine.precision === "float32" ? 2 ** -23 : 2 ** -52);
 }
 
 async function computeTotals(
-  { engine, totals, tensors }: SummaryInputs,
+  { engine, totals, tensors }: PartInputs,
   data: RunData,
   samples: number,
 ): Promise<Record<string, EngineTensor>> {

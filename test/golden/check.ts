@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { checkDerivatives } from "./derivatives.ts";
+import { checkDiffN } from "./diff-n.ts";
 import { checkFullbatch } from "./fullbatch.ts";
 import { FormatError, Item, MissingFeature } from "./json.ts";
 import { checkNesterov } from "./nesterov.ts";
@@ -26,7 +27,7 @@ const checkers: Readonly<Record<string, Checker>> = {
   trajectory: checkTrajectory,
   uniform_avg: missing("uniform averaging"),
   damping_plateau: missing("damping schedule on a plateau"),
-  diff_n: missing("diffN"),
+  diff_n: checkDiffN,
 };
 
 /** What came of one file. It is skipped if nothing of it could be checked. */
