@@ -1,3 +1,4 @@
+export type { UniformAvgOptions } from "./averages.ts";
 export type {
   CommonOptions,
   HgSource,

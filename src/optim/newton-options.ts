@@ -3,6 +3,7 @@ import type { Partition } from "../summary/index.ts";
 import { OptionError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { checkBoolean, checkNonNegative, checkOneOf, checkWhole, refuseUnknown } from "../util/options.ts";
+import { type Averaging, type AveragingOptions, averagingOf } from "./averages.ts";
 import type { SolveOptions } from "./rates.ts";
 import type { StepResult } from "./result.ts";
 import { SGDUpdater, type Updater } from "./updater.ts";
@@ -44,7 +45,7 @@ export interface CommonOptions {
 }
 
 /** Options of {@link NewtonSummary}, with the paper's names. */
-export interface NewtonSummaryOptions extends CommonOptions {
+export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   /** The groups; `partition.canonical(model)` by default. Not given where the optimiser is made from groups. */
   readonly partition?: Partition;
   /** Where summaries draw their batches; the step's own batch by default. */
@@ -61,8 +62,6 @@ export interface NewtonSummaryOptions extends CommonOptions {
   readonly periodHg?: number;
   /** How much of the previous rates is kept, in [0, 1); 0.5 by default. */
   readonly momLrs?: number;
-  /** How much of the running averages of H̄, ḡ and order3 is kept, in [0, 1); 0 by default. */
-  readonly movavg?: number;
   /** Instead of cubic regularisation: added to the diagonal of H̄. */
   readonly ridge?: number;
   /** Solve with H̄ as it is. */
@@ -111,6 +110,8 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   "periodHg",
   "momLrs",
   "movavg",
+  "movavgBiasCorrection",
+  "uniformAvg",
   "ridge",
   "noregul",
   "diagonal",
@@ -129,7 +130,9 @@ export interface NewtonSettings {
   readonly damping: number;
   readonly periodHg: number;
   readonly momLrs: number;
-  readonly movavg: number;
+  readonly averaging: Averaging;
+  /** Summaries until the rates leave 0. */
+  readonly warmup: number;
   readonly momOrder3: number;
   readonly solve: SolveOptions;
   readonly removeNegative: boolean;
@@ -148,12 +151,11 @@ export interface NewtonSettings {
  */
 export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): NewtonSettings {
   refuseUnknown("NewtonSummary", options, KNOWN);
-  const { damping = 0.3, periodHg = 10, momLrs = 0.5, movavg = 0, notFound = "recover", microbatch } = options;
+  const { damping = 0.3, periodHg = 10, momLrs = 0.5, notFound = "recover", microbatch } = options;
   const { summaryMode = "train" } = options;
   checkPositive("damping", damping);
   checkWhole("periodHg", periodHg, 1);
   checkShare("momLrs", momLrs);
-  checkShare("movavg", movavg);
   if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
   checkOneOf("notFound", notFound, ["recover", "compatible"]);
   checkOneOf("summaryMode", summaryMode, ["train", "eval"]);
@@ -178,7 +180,7 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
     damping,
     periodHg,
     momLrs,
-    movavg,
+    ...averagingOf(options),
     momOrder3,
     solve: { regularization, diagonal: flag("diagonal", false), cautious: !finest },
     removeNegative,

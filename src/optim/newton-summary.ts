@@ -176,7 +176,7 @@ export class NewtonSummary implements TrainingOptimizer {
       this.#assertAlive();
       checkIdentity(this.#identity(), saved);
       const { step, damping, rates, stepper, hgLoader } = saved as NewtonSummaryState;
-      checkProgress({ step, damping, rates }, this.groups.length);
+      checkProgress({ step, damping, rates }, this.groups.length, this.#settings.averaging.kind);
       const undo = this.#placeLoader(hgLoader);
       await this.#onEngine(() => this.#stepper.restore(stepper)).catch((error: unknown) => {
         undo();
@@ -257,8 +257,15 @@ export class NewtonSummary implements TrainingOptimizer {
     const due = this.#step % this.#settings.periodHg === 0 || !this.#rates.smoothed;
     if (due) return await this.#summaryStep(input, signal);
     const learningRates = this.learningRates;
-    const loss = await this.#onEngine(() => this.#stepper.step(input, learningRates));
+    const waits = this.#rates.summaries <= this.#settings.warmup;
+    const loss = await this.#onEngine(() => (waits ? this.#lossOf(input) : this.#stepper.step(input, learningRates)));
     return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
+  }
+
+  async #lossOf(input: StepInput): Promise<number | undefined> {
+    const proposal = await this.#stepper.propose(input);
+    this.#stepper.discard(proposal);
+    return proposal.loss;
   }
 
   async #summaryStep(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {

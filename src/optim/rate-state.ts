@@ -1,4 +1,5 @@
 import type { Summary } from "../summary/index.ts";
+import { type AverageState, type Moments, nextAverage } from "./averages.ts";
 import type { NewtonSettings } from "./newton-options.ts";
 import { type RateProblem, recoverRates, solveRates } from "./rates.ts";
 import type { UpdateRecord } from "./result.ts";
@@ -7,10 +8,11 @@ import type { UpdateRecord } from "./result.ts";
 export interface RateState {
   /** Smoothed rates, before damping; with `maintainTrueLrs` negative ones are still there. Undefined before the first. */
   readonly smoothed?: Float64Array;
-  /** Running averages. */
-  readonly H?: Float64Array;
-  readonly g?: Float64Array;
-  readonly order3?: Float64Array;
+  /** How many summaries there were. */
+  readonly summaries: number;
+  /** Of H̄, ḡ and order3. */
+  readonly average?: AverageState;
+  /** The running average of D. */
   readonly D?: Float64Array;
   /** With `normalizeDirs`: what each group's direction is multiplied by, until the next summary. */
   readonly scale?: Float64Array;
@@ -20,7 +22,7 @@ export interface RateState {
 
 /** The state before the first summary. */
 export function firstRates(): RateState {
-  return { misses: 0 };
+  return { summaries: 0, misses: 0 };
 }
 
 /** The state after a summary, and its record. */
@@ -32,29 +34,28 @@ export function nextRates(
 ): { rates: RateState; record: UpdateRecord } {
   const scale = settings.normalizeDirs ? norms.map((norm) => (norm > 0 ? 1 / Math.sqrt(norm) : 1)) : undefined;
   const { H, g, order3 } = scale ? scaled(summary, scale) : summary;
-  const averages = {
-    H: average(last.H, H, settings.movavg),
-    g: average(last.g, g, settings.movavg),
-    order3: average(last.order3, order3, settings.movavg),
-  };
+  const { mean, state } = nextAverage(last.average, { H, g, order3 }, settings.averaging);
   const D = average(
     last.D,
-    averages.order3.map((value) => Math.cbrt(Math.abs(value))),
+    mean.order3.map((value) => Math.cbrt(Math.abs(value))),
     settings.momOrder3,
   );
-  const problem = { H: averages.H, g: averages.g, D, noEffect: summary.noEffect };
+  const problem = { H: mean.H, g: mean.g, D, noEffect: summary.noEffect };
   const { raw, ...outcome } = rawRates(last, problem, settings);
-  const smoothed = raw ? smooth(last.smoothed, raw, settings) : (last.smoothed ?? new Float64Array(g.length));
+  const kept = last.smoothed ?? new Float64Array(g.length);
+  const waits = last.summaries < settings.warmup;
+  const smoothed = raw && !waits ? smooth(last.smoothed, raw, settings) : kept;
   const rates: RateState = {
-    ...averages,
+    summaries: last.summaries + 1,
+    average: state,
     D,
     smoothed,
-    misses: outcome.found ? 0 : last.misses + 1,
+    misses: outcome.found || waits ? 0 : last.misses + 1,
     ...(scale ? { scale } : {}),
   };
   const record = {
     loss: summary.loss,
-    ...averages,
+    ...mean,
     D,
     noEffect: summary.noEffect,
     ...outcome,
@@ -64,7 +65,7 @@ export function nextRates(
 }
 
 /** The summary along directions that are each multiplied by a number. */
-function scaled({ H, g, order3 }: Summary, scale: Float64Array): Pick<Summary, "H" | "g" | "order3"> {
+function scaled({ H, g, order3 }: Summary, scale: Float64Array): Moments {
   const size = scale.length;
   return {
     H: H.map((value, i) => value * scale[Math.floor(i / size)]! * scale[i % size]!),

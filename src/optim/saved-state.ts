@@ -1,11 +1,12 @@
 import type { NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
 import type { RandomState } from "../util/random.ts";
+import type { AverageState, Averaging } from "./averages.ts";
 import type { RateState } from "./rate-state.ts";
 import type { StepParts } from "./step-graph.ts";
 
 /** The version of saved optimiser states. */
-const FORMAT = "grnewt-optimizer-1";
+const FORMAT = "grnewt-optimizer-2";
 
 /** What a saved state must agree with to be restored. */
 export interface Identity {
@@ -59,14 +60,27 @@ export function checkRandomState(state: RandomState | undefined): void {
 }
 
 /** @throws StateError where it is damaged: a number that is none, or arrays that do not fit the groups */
-export function checkProgress({ step, damping, rates }: Progress, groups: number): void {
+export function checkProgress({ step, damping, rates }: Progress, groups: number, averaging: Averaging["kind"]): void {
   if (!whole(step)) throw new StateError(`state: step is ${step}`);
   if (!(Number.isFinite(damping) && damping > 0)) throw new StateError(`state: damping is ${damping}`);
-  if (typeof rates !== "object" || rates === null || !whole(rates.misses))
+  if (typeof rates !== "object" || rates === null || !whole(rates.misses) || !whole(rates.summaries))
     throw new StateError("state: the learning rates are damaged");
-  const lengths = { smoothed: groups, H: groups ** 2, g: groups, order3: groups, D: groups, scale: groups };
-  for (const [name, length] of Object.entries(lengths) as [keyof typeof lengths, number][]) {
-    const values: unknown = rates[name];
+  checkArrays(rates, { smoothed: groups, D: groups, scale: groups });
+  if (rates.average) checkAverage(rates.average, groups, averaging);
+}
+
+function checkAverage({ kind, count, current, previous }: AverageState, groups: number, own: Averaging["kind"]): void {
+  if (kind !== own)
+    throw new StateError(`state: its summaries were averaged otherwise: expected ${own}, found ${kind}`);
+  if (!whole(count)) throw new StateError(`state: an average is of ${count} summaries`);
+  for (const moments of [current, ...(previous ? [previous] : [])])
+    checkArrays(moments, { H: groups ** 2, g: groups, order3: groups });
+}
+
+/** Checks those arrays of a record that are there. */
+function checkArrays(record: object, lengths: Readonly<Record<string, number>>): void {
+  for (const [name, length] of Object.entries(lengths)) {
+    const values: unknown = (record as Record<string, unknown>)[name];
     if (values === undefined) continue;
     if (!(values instanceof Float64Array) || values.length !== length || !values.every(Number.isFinite))
       throw new StateError(`state: ${name} must be a Float64Array of ${length} finite numbers`);

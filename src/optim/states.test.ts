@@ -68,8 +68,10 @@ describe("a saved state", () => {
     ["of a loader with other options", (state) => (state.hgLoader = loader({ seed: 4 }).state), /seed is 4/],
     ["without the loader's place", (state) => (state.hgLoader = undefined), /saved without the place of an hgLoader/],
     ["with rates for other groups", rates({ smoothed: new Float64Array(3) }), /smoothed must be .* of 4 finite/],
-    ["with rates that are NaN", rates({ H: new Float64Array(16).fill(Number.NaN) }), /H must be .* of 16 finite/],
-    ["with rates that JSON took apart", rates({ g: { 0: 1, 1: 1, 2: 1, 3: 1 } }), /g must be a Float64Array/],
+    ["with rates that are NaN", moments({ H: new Float64Array(16).fill(Number.NaN) }), /H must be .* of 16 finite/],
+    ["with rates that JSON took apart", moments({ g: { 0: 1, 1: 1, 2: 1, 3: 1 } }), /g must be a Float64Array/],
+    ["with averages of another kind", average({ kind: "uniform" }), /expected exponential, found uniform/],
+    ["with averages of no number of summaries", average({ count: 0.5 }), /of 0.5 summaries/],
     ["without rates", (state) => (state.rates = null), /the learning rates are damaged/],
     ["with a step that is none", (state) => (state.step = -1), /step is -1/],
     ["with a damping that is none", (state) => (state.damping = 0), /damping is 0/],
@@ -101,6 +103,14 @@ describe("a saved state", () => {
 
   function rates(change: object): (state: Record<string, unknown>) => void {
     return (state) => Object.assign(state.rates as object, change);
+  }
+
+  function average(change: object): (state: Record<string, unknown>) => void {
+    return (state) => Object.assign((state.rates as { average: object }).average, change);
+  }
+
+  function moments(change: object): (state: Record<string, unknown>) => void {
+    return (state) => Object.assign((state.rates as { average: { current: object } }).average.current, change);
   }
 });
 

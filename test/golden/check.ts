@@ -8,6 +8,7 @@ import { checkNesterov } from "./nesterov.ts";
 import { checkPartitions } from "./partitions.ts";
 import { Report } from "./report.ts";
 import { checkTrajectory } from "./trajectory.ts";
+import { checkUniformAvg } from "./uniform-avg.ts";
 import { checkUpdaters } from "./updaters.ts";
 
 /** Checks a file of one kind; what it finds goes into the report. */
@@ -25,7 +26,7 @@ const checkers: Readonly<Record<string, Checker>> = {
   nesterov: checkNesterov,
   updaters: checkUpdaters,
   trajectory: checkTrajectory,
-  uniform_avg: missing("uniform averaging"),
+  uniform_avg: checkUniformAvg,
   damping_plateau: missing("damping schedule on a plateau"),
   diff_n: checkDiffN,
 };

@@ -15,8 +15,15 @@ const readers: Readonly<Record<string, (item: Item) => Options>> = {
   diagonal: (item) => ({ diagonal: item.flag() }),
   remove_negative: (item) => ({ removeNegative: item.flag() }),
   maintain_true_lrs: (item) => ({ maintainTrueLrs: item.flag() }),
+  dct_uniform_avg: (item) => ({ uniformAvg: uniformAvgOptions(item) }),
   dct_nesterov: (item) => ({ nesterov: item.value === null ? { use: false } : nesterovOptions(item) }),
 };
+
+function uniformAvgOptions(item: Item): NonNullable<NewtonSummaryOptions["uniformAvg"]> {
+  const odd = item.keys().find((key) => !["period", "warmup"].includes(key));
+  if (odd !== undefined) throw new MissingFeature(`option dct_uniform_avg.${odd}`);
+  return { period: item.get("period").number(), warmup: item.get("warmup").number() };
+}
 
 function nesterovOptions(item: Item): NonNullable<NewtonSummaryOptions["nesterov"]> {
   const odd = item.keys().find((key) => !["use", "damping_int", "mom_order3_"].includes(key));
@@ -29,17 +36,28 @@ function nesterovOptions(item: Item): NonNullable<NewtonSummaryOptions["nesterov
   };
 }
 
+/** What each of the reference's optimisers takes where nothing is said. */
+const defaults: Readonly<Record<string, Options>> = {
+  NewtonSummary: {},
+  UniformAvgPatched: { maintainTrueLrs: true },
+};
+
 /**
  * The options of a trajectory, `notFound` as in the reference.
  * @throws MissingFeature for an option or an optimiser that is not known
  */
 export function readNewtonOptions(run: Item): Options {
   const optimizer = run.get("optimizer").text();
-  if (/UniformAvg/.test(optimizer)) throw new MissingFeature("uniform averaging");
-  if (optimizer !== "NewtonSummary") throw new MissingFeature(`optimiser ${optimizer}`);
+  // Its own averages lose samples (README, 2); the patched ones are those that it documents.
+  if (optimizer === "NewtonSummaryUniformAvg") throw new MissingFeature("the reference's faulty uniform averages");
+  if (!Object.hasOwn(defaults, optimizer)) throw new MissingFeature(`optimiser ${optimizer}`);
   const updater = run.get("updater");
   if ((updater.find("lr")?.number() ?? 1) !== 1) throw new MissingFeature("an updater's own lr");
-  const options: Options = { notFound: "compatible", updater: readUpdater(updater.get("name").text(), updater) };
+  const options: Options = {
+    notFound: "compatible",
+    ...defaults[optimizer],
+    updater: readUpdater(updater.get("name").text(), updater),
+  };
   for (const [key, item] of run.get("options").entries()) {
     if (!Object.hasOwn(readers, key)) throw new MissingFeature(`option ${key}`);
     Object.assign(options, readers[key]!(item));
