@@ -162,10 +162,10 @@ function summariesOf(...names: readonly ModelName[]): (scale: Scale) => Row[] {
 /** Ways to compute the deep perceptron's summary in less memory. */
 function memory(scale: Scale): Row[] {
   const settings = [
-    { microbatch: 16 },
+    { microbatch: 16, bars: LOW_MEMORY_BARS },
+    { microbatch: 8 },
     { lowMemory: true },
-    { lowMemory: true, microbatch: 16, bars: LOW_MEMORY_BARS },
-    { lowMemory: true, microbatch: 8 },
+    { lowMemory: true, microbatch: 16 },
   ];
   const batch = BATCHES.deep.summary;
   return each(scale.threads ?? [ALL], (threads) =>
