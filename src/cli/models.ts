@@ -12,6 +12,7 @@ export interface ModelSettings {
   readonly activation?: Activation;
   readonly "sigma-w"?: number;
   readonly scaling?: boolean;
+  readonly "batch-norm"?: boolean;
 }
 
 /** Options of anything else than the model, of which a model can have defaults of its own. */
@@ -53,7 +54,7 @@ const DEEP = { "eval-samples": 2000 };
 export const MODELS = {
   perceptron: {
     data: ["images", "numbers"],
-    takes: { layers: "1024-200-100", activation: "tanh", "sigma-w": 1, scaling: false },
+    takes: { layers: "1024-200-100", activation: "tanh", "sigma-w": 1, scaling: false, "batch-norm": false },
     build: (settings, { kind, input, outputs }) => {
       const layers = `${sizeOf(input)}-${settings.layers}-${outputs}`;
       return {
@@ -64,7 +65,7 @@ export const MODELS = {
   },
   lenet: {
     data: ["images"],
-    takes: { layers: "6-16-120-84", activation: "tanh", "sigma-w": 1, scaling: false },
+    takes: { layers: "6-16-120-84", activation: "tanh", "sigma-w": 1, scaling: false, "batch-norm": false },
     side: 16,
     build: (settings, { input: [channels, imageSize], outputs }) => {
       const layers = `${channels}-${settings.layers}-${outputs}`;
@@ -90,7 +91,7 @@ export const MODELS = {
   },
   autoencoder: {
     data: ["images"],
-    takes: { layers: "1000-500-250-30", activation: "tanh", "sigma-w": 1, scaling: false },
+    takes: { layers: "1000-500-250-30", activation: "tanh", "sigma-w": 1, scaling: false, "batch-norm": false },
     reconstructs: true,
     build: (settings, { input }) => {
       const layers = `${sizeOf(input)}-${settings.layers}`;
@@ -129,7 +130,7 @@ export function modelEntry(name: ModelName): ModelEntry {
 function vggEntry(cfg: "A" | "B" | "D" | "E"): ModelEntry {
   return {
     data: ["images"],
-    takes: { activation: "elu", "sigma-w": Math.SQRT2, scaling: false },
+    takes: { activation: "elu", "sigma-w": Math.SQRT2, scaling: false, "batch-norm": false },
     suits: DEEP,
     side: 32,
     build: (settings, { input: [channels], outputs: classes }) => ({
@@ -139,8 +140,8 @@ function vggEntry(cfg: "A" | "B" | "D" | "E"): ModelEntry {
   };
 }
 
-function feedForward({ activation, "sigma-w": sigmaW, scaling, seed }: ModelSettings) {
-  return { activation: activation!, sigmaW: sigmaW!, scaling: scaling!, seed };
+function feedForward({ activation, "sigma-w": sigmaW, scaling, "batch-norm": batchNorm, seed }: ModelSettings) {
+  return { activation: activation!, sigmaW: sigmaW!, scaling: scaling!, batchNorm: batchNorm!, seed };
 }
 
 /** Asserts that a model takes data of a kind. @throws OptionError naming the models that do */

@@ -49,6 +49,7 @@ export const TRAIN_GROUPS = {
       read: positive,
     },
     scaling: { help: "of the same: layers divide their inputs by that root, not the weights", read: flag },
+    "batch-norm": { help: "of the same: a batch norm behind each layer but the last", read: flag },
   },
   data: {
     dataset: {
