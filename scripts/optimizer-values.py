@@ -90,6 +90,19 @@ def muon_run(lr, others=None, **options):
     return {**found, "others": {camel(k): v for k, v in (others or {}).items()}}
 
 
+def lbfgs_run(lr, **options):
+    p = fresh()
+    optimizer = torch.optim.LBFGS(p.values(), lr=lr, line_search_fn="strong_wolfe", **options)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_of(p)
+        loss.backward()
+        return loss
+
+    return run("LBFGS", lr, options, path(p, lambda _: optimizer.step(closure) and None))
+
+
 def lion(lr, betas=(0.9, 0.99), weight_decay=0.0, **given):
     """Algorithm 2 of Chen et al., Symbolic Discovery of Optimization Algorithms, arXiv 2302.06675."""
     p, m = fresh(), {name: torch.zeros_like(value) for name, value in START.items()}
@@ -176,6 +189,9 @@ def runs():
     yield muon_run(0.05)
     yield muon_run(0.05, nesterov=False, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", others={"betas": (0.5, 0.6)})
     yield muon_run(0.05, momentum=0.5, ns_coefficients=(2.0, -1.5, 0.5), ns_steps=3, adjust_lr_fn="spectral_unclamped")
+    yield lbfgs_run(1, max_iter=1)
+    yield lbfgs_run(0.5, max_iter=3, history_size=2)
+    yield lbfgs_run(8, max_iter=2, max_eval=6)
     yield written(lion, "Lion", 0.03)
     yield written(lion, "Lion", 0.03, betas=(0.8, 0.95), weight_decay=0.1)
     yield written(schedule_free, "ScheduleFreeAdamW", 0.05)

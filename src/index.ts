@@ -29,6 +29,8 @@ export {
   AdamUpdater,
   AdamWUpdater,
   type HgSource,
+  LBFGS,
+  type LBFGSOptions,
   LionUpdater,
   MuonUpdater,
   NewtonSummary,

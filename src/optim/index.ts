@@ -1,4 +1,5 @@
 export type { UniformAvgOptions } from "./averages.ts";
+export { LBFGS, type LBFGSOptions } from "./lbfgs.ts";
 export type {
   CommonOptions,
   HgSource,
@@ -7,8 +8,9 @@ export type {
   NonFinitePolicy,
 } from "./newton-options.ts";
 export { NewtonSummary, type NewtonSummaryState } from "./newton-summary.ts";
-export { Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+export { Optimizer, type OptimizerOptions } from "./optimizer.ts";
 export type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
+export type { OptimizerState } from "./stepped.ts";
 export {
   type EvaluationInputs,
   type SGDOptions,

@@ -1,0 +1,118 @@
+import { inTurn } from "../engine/index.ts";
+import type { NamedGroup } from "../summary/index.ts";
+import { DisposedError, NonFiniteError } from "../util/errors.ts";
+import type { CommonOptions } from "./newton-options.ts";
+import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
+import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
+import type { StepInput, Stepper, StepperState } from "./stepper.ts";
+
+/** A saved state of an optimiser with a fixed learning rate: all but parameters and buffers. */
+export interface OptimizerState extends Identity {
+  readonly step: number;
+  readonly stepper: StepperState;
+}
+
+/** What optimisers with a fixed learning rate share: turns on the engine, the policy for what is not finite, saved states. */
+export abstract class SteppedOptimizer implements TrainingOptimizer {
+  readonly groups: readonly NamedGroup[];
+  protected readonly stepper: Stepper;
+  readonly #kind: string;
+  readonly #options: CommonOptions & { readonly lr: number };
+  #step = 0;
+  #disposed = false;
+
+  /** @param kind what tells its saved states from those of others */
+  protected constructor(kind: string, stepper: Stepper, options: CommonOptions & { readonly lr: number }) {
+    this.groups = stepper.parts.groups;
+    this.stepper = stepper;
+    this.#kind = kind;
+    this.#options = options;
+  }
+
+  /** The learning rate, once for each group. */
+  get learningRates(): Float64Array {
+    return new Float64Array(this.groups.length).fill(this.#options.lr);
+  }
+
+  /** Moves the parameters; the loss before that. What it throws leaves everything as it was, but for the random numbers. */
+  protected abstract advance(input: StepInput): Promise<number | undefined>;
+
+  /** What is saved beside the step and the stepper's state. */
+  protected memory(): object {
+    return {};
+  }
+
+  /** Checks what `memory` gave; what is returned puts it back. @throws StateError */
+  protected recall(_saved: object): () => void {
+    return () => undefined;
+  }
+
+  /** One step; see {@link NewtonSummary.step}. */
+  step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
+    return this.inTurn(async () => {
+      options.signal?.throwIfAborted();
+      const result = await this.#guarded(input);
+      this.#step++;
+      this.#options.onStep?.(result);
+      return result;
+    });
+  }
+
+  /** A copy of the whole state but for parameters and buffers, which are the model's `stateDict()`. */
+  state(): Promise<OptimizerState> {
+    return this.inTurn(async () => ({
+      ...identityOf(this.#kind, this.stepper.parts),
+      step: this.#step,
+      stepper: await this.stepper.state(),
+      ...structuredClone(this.memory()),
+    }));
+  }
+
+  /** @throws StateError; then nothing changed */
+  restore(saved: unknown): Promise<void> {
+    return this.inTurn(async () => {
+      checkIdentity(identityOf(this.#kind, this.stepper.parts), saved);
+      const { step, stepper } = saved as OptimizerState;
+      const place = this.recall(structuredClone(saved as object));
+      await this.stepper.restore(stepper);
+      place();
+      this.#step = step;
+    });
+  }
+
+  /** Releases compiled programs and the state; parameters stay with the model. */
+  dispose(): Promise<void> {
+    return inTurn(this.stepper.engine, async () => {
+      this.#disposed = true;
+      await this.stepper.dispose();
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  /** Work on the engine, after what was asked for before. @throws DisposedError */
+  protected inTurn<T>(task: () => Promise<T>): Promise<T> {
+    return inTurn(this.stepper.engine, () => {
+      if (this.#disposed) throw new DisposedError("this optimiser was disposed");
+      return task();
+    });
+  }
+
+  async #guarded(input: StepArgument | undefined): Promise<StepResult> {
+    const { learningRates } = this;
+    const { random } = this.stepper;
+    const drawn = random.state;
+    try {
+      const from = input && "gradient" in input ? { gradient: input.gradient } : { batch: input };
+      const loss = await this.advance(from);
+      return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
+    } catch (error) {
+      random.state = drawn;
+      if (!(error instanceof NonFiniteError) || this.#options.onNonFinite !== "skip") throw error;
+      (this.#options.log ?? console.warn)(`step ${this.#step} was left out: ${error.message}`);
+      return { step: this.#step, loss: Number.NaN, learningRates, skipped: error.message };
+    }
+  }
+}
