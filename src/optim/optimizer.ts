@@ -1,8 +1,8 @@
 import { defaultEngine } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter, StateDict } from "../nn/index.ts";
 import type { ParameterGroup } from "../summary/index.ts";
-import { refuseUnknown } from "../util/options.ts";
-import { COMMON, type CommonOptions, checkCommon, checkPositive, checkUpdater } from "./newton-options.ts";
+import { checkPositive, refuseUnknown } from "../util/options.ts";
+import { COMMON, type CommonOptions, checkCommon, checkUpdater } from "./newton-options.ts";
 import { SteppedOptimizer } from "./stepped.ts";
 import { type StepInput, Stepper } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { CountingEngine } from "../../test/support/counting-engine.ts";
+import { classifier, labelled } from "../../test/support/models.ts";
 import { ReferenceEngine } from "../engine/index.ts";
-import { constant, fromFunction, type Module, Parameter, type Tensor } from "../nn/index.ts";
+import { constant, fromFunction, losses, type Module, Parameter, type Tensor } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
 import {
@@ -8,6 +10,7 @@ import {
   AdamUpdater,
   AdamWUpdater,
   type EvaluationInputs,
+  LBFGS,
   LionUpdater,
   MuonUpdater,
   Optimizer,
@@ -238,6 +241,44 @@ test("Muon refuses what is no matrix, unless there is a rule for it", async () =
     /expected matrices alone, found a parameter of shape \[\]/,
   );
   expectPath(await trajectory(new MuonUpdater({ others: new SGDUpdater({ momentum: 0.9 }) })), sgd({ momentum: 0.9 }));
+});
+
+describe("every optimiser compiles one program and keeps no more tensors from step to step", () => {
+  class Counting extends CountingEngine {
+    compiled = 0;
+
+    override compile(...args: Parameters<CountingEngine["compile"]>): ReturnType<CountingEngine["compile"]> {
+      this.compiled++;
+      return super.compile(...args);
+    }
+  }
+
+  const updaters: readonly Updater[] = [
+    new SGDUpdater({ momentum: 0.9 }),
+    new AdamUpdater({ amsgrad: true }),
+    new AdamWUpdater(),
+    new RMSpropUpdater({ centered: true, momentum: 0.9 }),
+    new LionUpdater(),
+    new MuonUpdater({ others: new AdamWUpdater() }),
+    new ProdigyUpdater(),
+    new ScheduleFreeAdamWUpdater({ warmupSteps: 3 }),
+  ];
+  const own = { ...Object.fromEntries(updaters.map((updater) => [updater.name, updater])), LBFGS: undefined };
+  test.each(Object.entries(own))("%s", async (_name, updater) => {
+    const counting = new Counting();
+    const net = classifier();
+    const optimizer = updater
+      ? await Optimizer.create(net, losses.nll, { updater, lr: 1e-3, engine: counting })
+      : await LBFGS.create(net, losses.nll, { engine: counting, maxIter: 3 });
+    await optimizer.step(labelled(6));
+    const { compiled, tensors } = counting;
+    for (let i = 1; i < 4; i++) await optimizer.step(labelled(6 + i, i));
+    expect(counting).toMatchObject({ compiled, tensors });
+    // Beside its program of loss and gradient, L-BFGS has one that takes a step's end over.
+    expect(compiled).toBe(updater ? 1 : 2);
+    await optimizer.dispose();
+    expect(counting.tensors).toBeLessThanOrEqual(net.parameters().length);
+  });
 });
 
 describe("numbers for all parameters together", () => {
