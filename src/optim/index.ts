@@ -10,6 +10,16 @@ export type {
 export { NewtonSummary, type NewtonSummaryState } from "./newton-summary.ts";
 export { Optimizer, type OptimizerOptions } from "./optimizer.ts";
 export type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
+export {
+  type AppliesTo,
+  GeometricDamping,
+  type GeometricOptions,
+  type PlateauOptions,
+  type PlateauState,
+  ReduceDampingOnPlateau,
+  type Schedule,
+  type Scheduled,
+} from "./schedule.ts";
 export type { OptimizerState } from "./stepped.ts";
 export {
   type EvaluationInputs,

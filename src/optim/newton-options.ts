@@ -56,8 +56,8 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   readonly momentum?: number;
   /** Short for the SGD updater's dampening. */
   readonly momentumDamp?: number;
-  /** λ₁: the rates are multiplied by it; above 0, 0.3 by default. */
-  readonly damping?: number;
+  /** λ₁: the rates are multiplied by it, one number or one for each group; above 0, 0.3 by default. */
+  readonly damping?: number | readonly number[];
   /** Steps from one summary to the next; 10 by default. */
   readonly periodHg?: number;
   /** How much of the previous rates is kept, in [0, 1); 0.5 by default. */
@@ -127,7 +127,7 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
 /** All that the algorithm needs to know, with defaults filled in. */
 export interface NewtonSettings {
   readonly updater: Updater;
-  readonly damping: number;
+  readonly damping: number | readonly number[];
   readonly periodHg: number;
   readonly momLrs: number;
   readonly averaging: Averaging;
@@ -153,7 +153,6 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
   refuseUnknown("NewtonSummary", options, KNOWN);
   const { damping = 0.3, periodHg = 10, momLrs = 0.5, notFound = "recover", microbatch } = options;
   const { summaryMode = "train" } = options;
-  checkPositive("damping", damping);
   checkWhole("periodHg", periodHg, 1);
   checkShare("momLrs", momLrs);
   if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
@@ -190,6 +189,15 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
     summaryMode: summaryMode === "eval" ? "eval" : undefined,
     microbatch,
   };
+}
+
+/** The damping of each group. @throws OptionError */
+export function dampingByGroup(damping: number | ArrayLike<number>, groups: number): Float64Array {
+  const values = typeof damping === "number" ? new Float64Array(groups).fill(damping) : Float64Array.from(damping);
+  if (values.length !== groups)
+    throw new OptionError(`damping must be one number, or one for each of ${groups} groups; found ${values.length}`);
+  for (const value of values) checkPositive("damping", value);
+  return values;
 }
 
 /** Checks what all optimisers share. @throws OptionError */

@@ -139,10 +139,42 @@ describe("the method", () => {
     const optimizer = await NewtonSummary.create(classifier(), losses.nll, { periodHg: 5, engine: oracle });
     const { learningRates } = await optimizer.step(labelled(30));
     optimizer.dampingMul(0.5);
-    expect(optimizer.damping).toBe(0.15);
+    expect([...optimizer.damping]).toEqual([0.15, 0.15, 0.15, 0.15]);
     const after = (await optimizer.step(labelled(30))).learningRates;
     expect([...after]).toEqual([...learningRates].map((rate) => rate / 2));
     expect(() => optimizer.dampingMul(0)).toThrow(OptionError);
+  });
+
+  test("damping may differ from group to group, and be set", async () => {
+    const options = { periodHg: 5, engine: oracle };
+    const plain = await NewtonSummary.create(classifier(), losses.nll, { ...options, damping: 1 });
+    const rates = (await plain.step(labelled(30))).learningRates;
+    const damping = [0.1, 0.2, 0.3, 0.4];
+    const optimizer = await NewtonSummary.create(classifier(), losses.nll, { ...options, damping });
+    const { learningRates } = await optimizer.step(labelled(30));
+    expect([...learningRates]).toEqual([...rates].map((rate, s) => rate * damping[s]!));
+    optimizer.damping = 0.5;
+    expect([...optimizer.learningRates]).toEqual([...rates].map((rate) => rate * 0.5));
+    optimizer.damping = [1, 2, 3, 4];
+    expect([...optimizer.learningRates]).toEqual([...rates].map((rate, s) => rate * (s + 1)));
+    expect(() => (optimizer.damping = [1, 2])).toThrow(
+      /damping must be one number, or one for each of 4 groups; found 2/,
+    );
+    expect(() => (optimizer.damping = [1, 2, 0, 1])).toThrow(/damping must be a number above 0; found 0/);
+    const wrong = NewtonSummary.create(classifier(), losses.nll, { ...options, damping: [1] });
+    await expect(wrong).rejects.toThrow(OptionError);
+  });
+
+  test("dampingInt that is set counts from the next summary on", async () => {
+    const make = (dampingInt: number) =>
+      NewtonSummary.create(classifier(), losses.nll, { periodHg: 1, engine: oracle, nesterov: { dampingInt } });
+    const [changed, expected] = [await make(1), await make(7)];
+    changed.dampingInt = 7;
+    expect((await changed.step(labelled(30))).learningRates).toEqual((await expected.step(labelled(30))).learningRates);
+    expect(() => (changed.dampingInt = -1)).toThrow(/dampingInt must be a number of at least 0; found -1/);
+    const plain = await NewtonSummary.create(classifier(), losses.nll, { engine: oracle, nesterov: { use: false } });
+    expect(plain.dampingInt).toBeUndefined();
+    expect(() => (plain.dampingInt = 1)).toThrow(/dampingInt would be ignored with nesterov.use false/);
   });
 });
 

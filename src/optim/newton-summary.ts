@@ -11,22 +11,29 @@ import {
 } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { type Batch, sizeOf } from "../util/ndarray.ts";
+import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
-import { checkPositive, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
+import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { firstRates, nextRates, type RateState } from "./rate-state.ts";
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
 import { checkIdentity, checkProgress, type Identity, identityOf } from "./saved-state.ts";
+import { placeSchedules, type Schedule, type Scheduled } from "./schedule.ts";
 import { type Proposal, type StepInput, Stepper, type StepperState } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 
 /** A saved state of {@link NewtonSummary}: all but parameters and buffers, which are the model's `stateDict()`. */
 export interface NewtonSummaryState extends Identity {
   readonly step: number;
-  readonly damping: number;
+  /** By group. */
+  readonly damping: Float64Array;
+  /** With cubic regularisation. */
+  readonly dampingInt?: number;
   readonly rates: RateState;
   readonly stepper: StepperState;
   /** Where the summary's loader stands, if it says. */
   readonly hgLoader: unknown;
+  /** What each schedule remembers, in the order in which they were added. */
+  readonly schedules: readonly { readonly name: string; readonly state: unknown }[];
 }
 
 /**
@@ -38,7 +45,7 @@ export interface NewtonSummaryState extends Identity {
  *
  * Departures from the reference: see `docs/decisions.md`.
  */
-export class NewtonSummary implements TrainingOptimizer {
+export class NewtonSummary implements TrainingOptimizer, Scheduled {
   readonly groups: readonly NamedGroup[];
   readonly #stepper: Stepper;
   readonly #settings: NewtonSettings;
@@ -47,7 +54,9 @@ export class NewtonSummary implements TrainingOptimizer {
   readonly #queue = new Queue();
   readonly #warned = new Set<string>();
   #rates: RateState = firstRates();
-  #damping: number;
+  #damping: Float64Array;
+  #dampingInt: number | undefined;
+  readonly #schedules: Schedule[] = [];
   #step = 0;
   #disposed = false;
 
@@ -56,7 +65,9 @@ export class NewtonSummary implements TrainingOptimizer {
     this.#stepper = stepper;
     this.#settings = settings;
     this.#options = options;
-    this.#damping = settings.damping;
+    this.#damping = dampingByGroup(settings.damping, this.groups.length);
+    const { regularization } = settings.solve;
+    this.#dampingInt = "dampingInt" in regularization ? regularization.dampingInt : undefined;
   }
 
   /**
@@ -92,14 +103,37 @@ export class NewtonSummary implements TrainingOptimizer {
     return this.#applied(this.#rates);
   }
 
-  get damping(): number {
-    return this.#damping;
+  /** λ₁ of each group, a copy. */
+  get damping(): Float64Array {
+    return this.#damping.slice();
+  }
+
+  /** Changes λ₁, and with it the rates, from the next step on: one number, or one for each group. @throws OptionError */
+  set damping(value: number | ArrayLike<number>) {
+    this.#damping = dampingByGroup(value, this.groups.length);
   }
 
   /** Multiplies the damping, and with it the rates, from the next step on. @throws OptionError */
   dampingMul(factor: number): void {
     checkPositive("dampingMul", factor);
-    this.#damping *= factor;
+    this.#damping = this.#damping.map((value) => value * factor);
+  }
+
+  /** λ_int of the cubic regularisation; undefined without it. */
+  get dampingInt(): number | undefined {
+    return this.#dampingInt;
+  }
+
+  /** Changes λ_int from the next summary on. @throws OptionError */
+  set dampingInt(value: number) {
+    if (this.#dampingInt === undefined) throw new OptionError("dampingInt would be ignored with nesterov.use false");
+    checkNonNegative("dampingInt", value);
+    this.#dampingInt = value;
+  }
+
+  /** Saves and restores a schedule's state with its own; schedules call it when they are made. */
+  addSchedule(schedule: Schedule): void {
+    this.#schedules.push(schedule);
   }
 
   /**
@@ -159,31 +193,33 @@ export class NewtonSummary implements TrainingOptimizer {
       return {
         ...this.#identity(),
         step: this.#step,
-        damping: this.#damping,
+        damping: this.damping,
+        ...(this.#dampingInt === undefined ? {} : { dampingInt: this.#dampingInt }),
         rates: structuredClone(this.#rates),
         stepper: await this.#onEngine(() => this.#stepper.state()),
         hgLoader: structuredClone(this.#options.hgLoader?.state),
+        schedules: this.#schedules.map(({ name, state }) => ({ name, state: structuredClone(state) })),
       };
     });
   }
 
   /**
    * Continues from a saved state; together with the parameters of that time the run goes on exactly as it did.
-   * @throws StateError where the state is of another model, partition, updater, loader or version; then nothing changed.
+   * @throws StateError where the state is of another model, partition, updater, loader, schedule or version; then nothing changed.
    */
   restore(saved: unknown): Promise<void> {
     return this.#queue.run(async () => {
       this.#assertAlive();
       checkIdentity(this.#identity(), saved);
-      const { step, damping, rates, stepper, hgLoader } = saved as NewtonSummaryState;
-      checkProgress({ step, damping, rates }, this.groups.length, this.#settings.averaging.kind);
-      const undo = this.#placeLoader(hgLoader);
-      await this.#onEngine(() => this.#stepper.restore(stepper)).catch((error: unknown) => {
-        undo();
-        throw error;
-      });
+      const state = saved as NewtonSummaryState;
+      checkProgress(state, this.groups.length, this.#settings.averaging.kind);
+      const { step, damping, dampingInt, rates, stepper } = state;
+      if ((dampingInt === undefined) !== (this.#dampingInt === undefined))
+        throw new StateError("state: it is of an optimiser with another regularisation");
+      await this.#restoreParts(state, () => this.#onEngine(() => this.#stepper.restore(stepper)));
       this.#step = step;
-      this.#damping = damping;
+      this.#damping = damping.slice();
+      this.#dampingInt = dampingInt;
       this.#rates = structuredClone(rates);
     });
   }
@@ -198,6 +234,19 @@ export class NewtonSummary implements TrainingOptimizer {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  /** Takes schedules and loader to where they were, and then restores the rest; if that fails they go back. */
+  async #restoreParts({ schedules, hgLoader }: NewtonSummaryState, rest: () => Promise<void>): Promise<void> {
+    const undo: (() => void)[] = [];
+    try {
+      undo.push(placeSchedules(this.#schedules, schedules));
+      undo.push(this.#placeLoader(hgLoader));
+      await rest();
+    } catch (error) {
+      for (const back of undo) back();
+      throw error;
+    }
   }
 
   /** Takes the loader to a saved place; what is returned takes it back. @throws StateError, and then it stays */
@@ -297,7 +346,9 @@ export class NewtonSummary implements TrainingOptimizer {
     signal: AbortSignal | undefined,
   ): Promise<{ rates: RateState; record: UpdateRecord }> {
     const summary = await this.#summarize(proposal.directions, batch, signal);
-    return nextRates(this.#rates, summary, proposal.norms, this.#settings);
+    const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
+    const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };
+    return nextRates(this.#rates, summary, proposal.norms, settings);
   }
 
   async #summarize(
@@ -355,7 +406,7 @@ export class NewtonSummary implements TrainingOptimizer {
   #applied({ smoothed, scale }: RateState): Float64Array {
     const rates = smoothed ?? new Float64Array(this.groups.length);
     const { removeNegative } = this.#settings;
-    return rates.map((rate, s) => (removeNegative ? Math.max(rate, 0) : rate) * this.#damping * (scale?.[s] ?? 1));
+    return rates.map((rate, s) => (removeNegative ? Math.max(rate, 0) : rate) * this.#damping[s]! * (scale?.[s] ?? 1));
   }
 
   #report({ noEffect, found, reason, rawRates }: UpdateRecord, norms: Float64Array): void {

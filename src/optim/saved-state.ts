@@ -44,7 +44,8 @@ export function checkIdentity(own: Identity, found: unknown): void {
 /** How far a run has come, as it is saved. */
 interface Progress {
   readonly step: number;
-  readonly damping: number;
+  readonly damping: Float64Array;
+  readonly dampingInt?: number;
   readonly rates: RateState;
 }
 
@@ -60,9 +61,16 @@ export function checkRandomState(state: RandomState | undefined): void {
 }
 
 /** @throws StateError where it is damaged: a number that is none, or arrays that do not fit the groups */
-export function checkProgress({ step, damping, rates }: Progress, groups: number, averaging: Averaging["kind"]): void {
+export function checkProgress(
+  { step, damping, dampingInt, rates }: Progress,
+  groups: number,
+  averaging: Averaging["kind"],
+): void {
   if (!whole(step)) throw new StateError(`state: step is ${step}`);
-  if (!(Number.isFinite(damping) && damping > 0)) throw new StateError(`state: damping is ${damping}`);
+  checkArrays({ damping }, { damping: groups });
+  if (!damping?.every((value) => value > 0)) throw new StateError(`state: damping is ${damping}`);
+  if (dampingInt !== undefined && !(Number.isFinite(dampingInt) && dampingInt >= 0))
+    throw new StateError(`state: dampingInt is ${dampingInt}`);
   if (typeof rates !== "object" || rates === null || !whole(rates.misses) || !whole(rates.summaries))
     throw new StateError("state: the learning rates are damaged");
   checkArrays(rates, { smoothed: groups, D: groups, scale: groups });

@@ -74,7 +74,19 @@ describe("a saved state", () => {
     ["with averages of no number of summaries", average({ count: 0.5 }), /of 0.5 summaries/],
     ["without rates", (state) => (state.rates = null), /the learning rates are damaged/],
     ["with a step that is none", (state) => (state.step = -1), /step is -1/],
-    ["with a damping that is none", (state) => (state.damping = 0), /damping is 0/],
+    ["with a damping that is none", (state) => (state.damping = new Float64Array(4)), /damping is 0,0,0,0/],
+    [
+      "with dampings for other groups",
+      (state) => (state.damping = Float64Array.of(1)),
+      /damping must be .* of 4 finite/,
+    ],
+    ["without a dampingInt", (state) => delete state.dampingInt, /of an optimiser with another regularisation/],
+    ["with a dampingInt that is none", (state) => (state.dampingInt = Number.NaN), /dampingInt is NaN/],
+    [
+      "of other schedules",
+      (state) => (state.schedules = [{ name: "other" }]),
+      /other schedules: expected none, found other/,
+    ],
   ])("%s is refused, and nothing changes", async (_what, spoil, message) => {
     const model = classifier();
     const optimizer = await make(model, { hgLoader: loader() });

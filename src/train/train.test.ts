@@ -3,7 +3,7 @@ import { Dataset, type Loader } from "../datasets/index.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import { perceptron } from "../models/index.ts";
 import { losses } from "../nn/index.ts";
-import { NewtonSummary, type TrainingOptimizer } from "../optim/index.ts";
+import { GeometricDamping, NewtonSummary, ReduceDampingOnPlateau, type TrainingOptimizer } from "../optim/index.ts";
 import { NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { Random } from "../util/random.ts";
 import { decodeTree, encodeTree } from "./checkpoint.ts";
@@ -180,6 +180,37 @@ describe("a run of so many steps", () => {
       "2 steps are done already",
     );
   });
+});
+
+test("a schedule's state is the optimiser's, so that a resumed run goes on as it would have", async () => {
+  const scheduled = async (): Promise<Omit<TrainOptions, "optimizer"> & { readonly optimizer: NewtonSummary }> => {
+    const options = await setup();
+    const optimizer = options.optimizer as NewtonSummary;
+    const plateau = new ReduceDampingOnPlateau(optimizer, { factor: 0.5, patience: 0, threshold: 0.2 });
+    const geometric = new GeometricDamping(optimizer, { warmup: 7, factor: 0.9 });
+    return {
+      ...options,
+      optimizer,
+      on: (event) => {
+        if (event.type === "step") geometric.step();
+        if (event.type === "epoch") plateau.step(event.testLoss as number);
+      },
+    };
+  };
+  const states: RunState[] = [];
+  const checkpoint = (state: RunState): void => void states.push(decodeTree(encodeTree(state)) as RunState);
+  await train({ ...(await scheduled()), epochs: 1, checkpoint });
+  const resumed = await scheduled();
+  await train({ ...resumed, resume: states.at(-1)! });
+  const whole = await scheduled();
+  await train(whole);
+  expect(await resumed.optimizer.state()).toEqual(await whole.optimizer.state());
+  expect(await resumed.model.stateDict()).toEqual(await whole.model.stateDict());
+  const { schedules } = await whole.optimizer.state();
+  expect(schedules).toMatchObject([
+    { name: "ReduceDampingOnPlateau", state: { best: expect.any(Number) } },
+    { name: "GeometricDamping", state: { steps: expect.any(Number) } },
+  ]);
 });
 
 test("an error ends the run and is told", async () => {

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
+import { checkDampingPlateau } from "./damping-plateau.ts";
 import { checkDerivatives } from "./derivatives.ts";
 import { checkDiffN } from "./diff-n.ts";
 import { checkFullbatch } from "./fullbatch.ts";
@@ -14,10 +15,6 @@ import { checkUpdaters } from "./updaters.ts";
 /** Checks a file of one kind; what it finds goes into the report. */
 type Checker = (file: Item, report: Report) => Promise<void>;
 
-function missing(feature: string): Checker {
-  return () => Promise.reject(new MissingFeature(feature));
-}
-
 /** How each kind of golden file is checked. */
 const checkers: Readonly<Record<string, Checker>> = {
   derivatives: checkDerivatives,
@@ -27,7 +24,7 @@ const checkers: Readonly<Record<string, Checker>> = {
   updaters: checkUpdaters,
   trajectory: checkTrajectory,
   uniform_avg: checkUniformAvg,
-  damping_plateau: missing("damping schedule on a plateau"),
+  damping_plateau: checkDampingPlateau,
   diff_n: checkDiffN,
 };
 
