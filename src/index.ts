@@ -28,6 +28,7 @@ export { type Evaluation, evaluate, type Loss, losses, Module, Parameter, Tensor
 export {
   AdamUpdater,
   AdamWUpdater,
+  type ClipRatesOptions,
   GeometricDamping,
   type GeometricOptions,
   type HgSource,
@@ -50,6 +51,7 @@ export {
   type StepArgument,
   type StepResult,
   type TrainingOptimizer,
+  type UniformAvgOptions,
   type UpdateRecord,
   type Updater,
   type UpdaterInputs,

@@ -1,4 +1,5 @@
 export type { UniformAvgOptions } from "./averages.ts";
+export type { ClipRatesOptions } from "./clipping.ts";
 export { LBFGS, type LBFGSOptions } from "./lbfgs.ts";
 export type {
   CommonOptions,

@@ -4,6 +4,7 @@ import { OptionError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { checkBoolean, checkNonNegative, checkOneOf, checkWhole, refuseUnknown } from "../util/options.ts";
 import { type Averaging, type AveragingOptions, averagingOf } from "./averages.ts";
+import { type Clipping, type ClipRatesOptions, clippingOf } from "./clipping.ts";
 import type { SolveOptions } from "./rates.ts";
 import type { StepResult } from "./result.ts";
 import { SGDUpdater, type Updater } from "./updater.ts";
@@ -68,6 +69,8 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   readonly noregul?: boolean;
   /** Leave out the interactions between groups. */
   readonly diagonal?: boolean;
+  /** Bounds on the rates as they are solved, by those of earlier summaries; none by default. */
+  readonly clipRates?: ClipRatesOptions;
   /** Set negative rates to 0; true by default. */
   readonly removeNegative?: boolean;
   /** Smooth the rates as they come and remove negative ones afterwards, instead of before; false by default. */
@@ -115,6 +118,7 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   "ridge",
   "noregul",
   "diagonal",
+  "clipRates",
   "removeNegative",
   "maintainTrueLrs",
   "nesterov",
@@ -135,6 +139,7 @@ export interface NewtonSettings {
   readonly warmup: number;
   readonly momOrder3: number;
   readonly solve: SolveOptions;
+  readonly clipping: Clipping | undefined;
   readonly removeNegative: boolean;
   readonly maintainTrueLrs: boolean;
   readonly normalizeDirs: boolean;
@@ -182,6 +187,7 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
     ...averagingOf(options),
     momOrder3,
     solve: { regularization, diagonal: flag("diagonal", false), cautious: !finest },
+    clipping: clippingOf(options.clipRates),
     removeNegative,
     maintainTrueLrs,
     normalizeDirs: flag("normalizeDirs", false),

@@ -212,7 +212,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       this.#assertAlive();
       checkIdentity(this.#identity(), saved);
       const state = saved as NewtonSummaryState;
-      checkProgress(state, this.groups.length, this.#settings.averaging.kind);
+      checkProgress(state, this.groups.length, this.#settings);
       const { step, damping, dampingInt, rates, stepper } = state;
       if ((dampingInt === undefined) !== (this.#dampingInt === undefined))
         throw new StateError("state: it is of an optimiser with another regularisation");

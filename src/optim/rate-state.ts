@@ -1,5 +1,6 @@
 import type { Summary } from "../summary/index.ts";
 import { type AverageState, type Moments, nextAverage } from "./averages.ts";
+import { type ClipHistory, clipRates } from "./clipping.ts";
 import type { NewtonSettings } from "./newton-options.ts";
 import { type RateProblem, recoverRates, solveRates } from "./rates.ts";
 import type { UpdateRecord } from "./result.ts";
@@ -14,6 +15,8 @@ export interface RateState {
   readonly average?: AverageState;
   /** The running average of D. */
   readonly D?: Float64Array;
+  /** What clipping remembers of earlier rates. */
+  readonly clipped?: ClipHistory;
   /** With `normalizeDirs`: what each group's direction is multiplied by, until the next summary. */
   readonly scale?: Float64Array;
   /** How many summaries in a row gave no rates. */
@@ -44,11 +47,14 @@ export function nextRates(
   const { raw, ...outcome } = rawRates(last, problem, settings);
   const kept = last.smoothed ?? new Float64Array(g.length);
   const waits = last.summaries < settings.warmup;
-  const smoothed = raw && !waits ? smooth(last.smoothed, raw, settings) : kept;
+  const held = raw && !waits ? clip(last, raw, D, settings) : undefined;
+  const smoothed = held ? smooth(last.smoothed, held.rates, settings) : kept;
+  const clipped = held?.clipped ?? last.clipped;
   const rates: RateState = {
     summaries: last.summaries + 1,
     average: state,
     D,
+    ...(clipped && { clipped }),
     smoothed,
     misses: outcome.found || waits ? 0 : last.misses + 1,
     ...(scale ? { scale } : {}),
@@ -92,6 +98,18 @@ function rawRates(last: RateState, problem: RateProblem, { solve, notFound }: Ne
   if (last.smoothed && last.misses === 0) return { ...miss, raw: undefined };
   const recovered = recoverRates(problem);
   return { ...miss, raw: recovered.found ? recovered.lrs : undefined };
+}
+
+/** Rates within their bounds, if they have some. */
+function clip(
+  last: RateState,
+  raw: Float64Array,
+  D: Float64Array,
+  { clipping }: NewtonSettings,
+): { readonly rates: Float64Array; readonly clipped?: ClipHistory } {
+  if (!clipping) return { rates: raw };
+  const { rates, history } = clipRates(last.clipped ?? [], raw, D, clipping);
+  return { rates, clipped: history };
 }
 
 /** Smoothing over summaries; negative rates are removed before it unless true rates are maintained. */

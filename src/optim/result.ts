@@ -20,7 +20,7 @@ export interface UpdateRecord {
   readonly r?: number;
   /** Whether it is the hard case of the cubic model. */
   readonly hard?: boolean;
-  /** η* as solved; undefined where the last rates were kept. */
+  /** η* as solved, before `clipRates`; undefined where the last rates were kept. */
   readonly rawRates?: Float64Array;
   /** The rates after smoothing and removal, before damping. */
   readonly rates: Float64Array;

@@ -2,6 +2,8 @@ import type { NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
 import type { RandomState } from "../util/random.ts";
 import type { AverageState, Averaging } from "./averages.ts";
+import type { Clipping } from "./clipping.ts";
+import type { NewtonSettings } from "./newton-options.ts";
 import type { RateState } from "./rate-state.ts";
 import type { StepParts } from "./step-graph.ts";
 
@@ -64,7 +66,7 @@ export function checkRandomState(state: RandomState | undefined): void {
 export function checkProgress(
   { step, damping, dampingInt, rates }: Progress,
   groups: number,
-  averaging: Averaging["kind"],
+  { averaging, clipping }: Pick<NewtonSettings, "averaging" | "clipping">,
 ): void {
   if (!whole(step)) throw new StateError(`state: step is ${step}`);
   checkArrays({ damping }, { damping: groups });
@@ -74,7 +76,15 @@ export function checkProgress(
   if (typeof rates !== "object" || rates === null || !whole(rates.misses) || !whole(rates.summaries))
     throw new StateError("state: the learning rates are damaged");
   checkArrays(rates, { smoothed: groups, D: groups, scale: groups });
-  if (rates.average) checkAverage(rates.average, groups, averaging);
+  checkClipped(rates.clipped, groups, clipping);
+  if (rates.average) checkAverage(rates.average, groups, averaging.kind);
+}
+
+function checkClipped(history: unknown, groups: number, clipping: Clipping | undefined): void {
+  if (history === undefined) return;
+  if (!clipping || !Array.isArray(history))
+    throw new StateError(`state: expected rates ${clipping ? "that were clipped" : "without clipRates"}`);
+  for (const clipped of history) checkArrays({ clipped }, { clipped: clipping.by === "r" ? 1 : groups });
 }
 
 function checkAverage({ kind, count, current, previous }: AverageState, groups: number, own: Averaging["kind"]): void {
