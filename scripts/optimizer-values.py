@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 import torch
+from torch.optim.lbfgs import _strong_wolfe
 
 STEPS = (1, 2, 10)
 torch.set_default_dtype(torch.float64)
@@ -201,6 +202,37 @@ def runs():
     yield written(prodigy, "Prodigy", 0.5, d0=1e-2)
 
 
+# Functions along a line, with their derivatives; the first two are Moré and Thuente's (1994). Searches that creep fit cubics to
+# rounding errors in the end: none of them starts so that it creeps forwards, and they stop after 15 tries.
+FIRST = (1e-3, 0.05, 1.3, 3.0, 40.0)
+LINES = {
+    "valley": (lambda t: -t / (t**2 + 2), lambda t: (t**2 - 2) / (t**2 + 2) ** 2),
+    "quintic": (lambda t: (t + 0.004) ** 5 - 2 * (t + 0.004) ** 4, lambda t: 5 * (t + 0.004) ** 4 - 8 * (t + 0.004) ** 3),
+    "waves": (lambda t: 0.1 * math.sin(7 * t) - t + 0.2 * t**2, lambda t: 0.7 * math.cos(7 * t) - 1 + 0.4 * t),
+    "wall": (lambda t: t**8 / 8 - t, lambda t: t**7 - 1),
+    "shelf": (
+        lambda t: -t * math.exp(-50 * t) - 3e-5 * (1 - math.exp(-50 * t)) * math.exp(-t),
+        lambda t: (50 * t - 1) * math.exp(-50 * t) - 3e-5 * (51 * math.exp(-51 * t) - math.exp(-t)),
+    ),
+    "ripples": (lambda t: 0.02 * math.sin(49 * t) - t / (1 + t), lambda t: 0.98 * math.cos(49 * t) - 1 / (1 + t) ** 2),
+    "kink": (lambda t: math.sqrt((t - 0.3) ** 2 + 1e-4), lambda t: (t - 0.3) / math.sqrt((t - 0.3) ** 2 + 1e-4)),
+}
+
+
+def line_search(name, first):
+    """Where PyTorch's line search looks, and what it settles for."""
+    value, slope = LINES[name]
+    visited, d = [], torch.ones(1)
+
+    def objective(_, t, __):
+        visited.append(float(t))
+        return value(t), torch.tensor([slope(t)])
+
+    start = torch.tensor([slope(0.0)])
+    _, _, t, _ = _strong_wolfe(objective, None, first, d, value(0.0), start, start.dot(d), max_ls=15)
+    return {"name": name, "first": first, "visited": visited, "found": float(t)}
+
+
 def main():
     problem = {
         "x": X.tolist(),
@@ -211,6 +243,8 @@ def main():
     lines.append(f'"problem": {json.dumps(problem)}')
     each = ",\n    ".join(json.dumps(found) for found in runs())
     lines.append(f'"runs": [\n    {each}\n  ]')
+    searches = ",\n    ".join(json.dumps(line_search(name, first)) for name in LINES for first in FIRST)
+    lines.append(f'"searches": [\n    {searches}\n  ]')
     target = Path(__file__).parent.parent / "test/golden/optimizers.json"
     target.write_text("{\n  " + ",\n  ".join(lines) + "\n}\n")
 
