@@ -1,7 +1,7 @@
 import type { Engine, Mode } from "../engine/index.ts";
 import type { Partition } from "../summary/index.ts";
 import { OptionError } from "../util/errors.ts";
-import type { Batch } from "../util/ndarray.ts";
+import type { Batch, Batches } from "../util/ndarray.ts";
 import { checkBoolean, checkNonNegative, checkOneOf, checkWhole, refuseUnknown } from "../util/options.ts";
 import { type Averaging, type AveragingOptions, averagingOf } from "./averages.ts";
 import { type Clipping, type ClipRatesOptions, clippingOf } from "./clipping.ts";
@@ -51,6 +51,10 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   readonly partition?: Partition;
   /** Where summaries draw their batches; the step's own batch by default. */
   readonly hgLoader?: HgSource;
+  /** Batches that are drawn from `hgLoader` for each summary, and averaged by their samples; 1 by default. */
+  readonly hgBatches?: number;
+  /** Instead of `hgLoader`: each summary is taken over all of these, an array or a loader of its own that does not shuffle. */
+  readonly hgData?: Batches;
   /** The rule that proposes directions; SGD with momentum 0.9 and dampening 0.9 by default. */
   readonly updater?: Updater;
   /** Short for the SGD updater's momentum. */
@@ -106,6 +110,8 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   ...COMMON,
   "partition",
   "hgLoader",
+  "hgBatches",
+  "hgData",
   "updater",
   "momentum",
   "momentumDamp",
@@ -175,9 +181,7 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
   const [removeNegative, maintainTrueLrs] = [flag("removeNegative", true), flag("maintainTrueLrs", false)];
   if (maintainTrueLrs && !removeNegative)
     throw new OptionError("maintainTrueLrs would be ignored with removeNegative false");
-  const { hgLoader } = options;
-  if (hgLoader !== undefined && typeof hgLoader?.draw !== "function")
-    throw new OptionError("hgLoader must have a method draw(), as loaders have");
+  checkSource(options);
   const { regularization, momOrder3 } = regularizationOf(options);
   return {
     updater: updaterOf(options),
@@ -204,6 +208,18 @@ export function dampingByGroup(damping: number | ArrayLike<number>, groups: numb
     throw new OptionError(`damping must be one number, or one for each of ${groups} groups; found ${values.length}`);
   for (const value of values) checkPositive("damping", value);
   return values;
+}
+
+/** Checks where summaries draw their batches. @throws OptionError */
+function checkSource({ hgLoader, hgBatches, hgData }: NewtonSummaryOptions): void {
+  if (hgLoader !== undefined && typeof hgLoader?.draw !== "function")
+    throw new OptionError("hgLoader must have a method draw(), as loaders have");
+  if (hgBatches !== undefined) checkWhole("hgBatches", hgBatches, 1);
+  if (hgBatches !== undefined && !hgLoader) throw new OptionError("hgBatches would be ignored without hgLoader");
+  if (hgData === undefined) return;
+  if (hgLoader) throw new OptionError("hgLoader and hgData are two sources of the same: give one of them");
+  if (!(Symbol.iterator in Object(hgData) || Symbol.asyncIterator in Object(hgData)))
+    throw new OptionError("hgData must be batches: an array of them, or a loader");
 }
 
 /** Checks what all optimisers share. @throws OptionError */

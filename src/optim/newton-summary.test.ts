@@ -248,7 +248,9 @@ describe("stepping", () => {
     const model = classifier();
     const optimizer = await NewtonSummary.create(model, losses.nll, { engine: oracle });
     const { gradient } = await valueAndGrad(model, losses.nll, labelled(6), { engine: oracle });
-    await expect(optimizer.step({ gradient })).rejects.toThrow("hgLoader is needed where steps are given gradients");
+    await expect(optimizer.step({ gradient })).rejects.toThrow(
+      "hgLoader or hgData is needed where steps are given gradients",
+    );
   });
 
   test("clips the gradient", async () => {

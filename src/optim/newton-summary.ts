@@ -7,6 +7,7 @@ import {
   type ParameterGroup,
   runSummary,
   type Summary,
+  SummaryMean,
   summarySource,
 } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
@@ -156,7 +157,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
    * The summary and the rates at the current point, as a step would take them now, with no side effect: parameters,
    * buffers, the updater's state, averages, rates, random numbers and the loader stay as they are.
    * @param input what the direction is taken from.
-   * @param options.hgBatch the batch of the summary; the next one of the loader by default, else the input.
+   * @param options.hgBatch the batch of the summary; by default what a step would take: the next ones of the loader, `hgData`, or the input.
    */
   probe(
     input?: StepArgument,
@@ -164,12 +165,12 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   ): Promise<UpdateRecord> {
     return this.#queue.run(async () => {
       this.#assertAlive();
-      const batch = options.hgBatch ?? (await this.#peek(stepInput(input)));
+      const batches = options.hgBatch ? [options.hgBatch] : await this.#peek(stepInput(input));
       return await this.#onEngine(async () => {
         const { random } = this.#stepper;
         const drawn = random.state;
         try {
-          return await this.#look(stepInput(input), batch, options.signal);
+          return await this.#look(stepInput(input), batches, options.signal);
         } finally {
           random.state = drawn;
         }
@@ -177,10 +178,10 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     });
   }
 
-  async #look(input: StepInput, batch: Batch | undefined, signal: AbortSignal | undefined): Promise<UpdateRecord> {
+  async #look(input: StepInput, batches: HgBatches, signal: AbortSignal | undefined): Promise<UpdateRecord> {
     const proposal = await this.#stepper.propose(input);
     try {
-      return (await this.#nextRates(proposal, batch, signal)).record;
+      return (await this.#nextRates(proposal, batches, signal)).record;
     } finally {
       this.#stepper.discard(proposal);
     }
@@ -320,14 +321,14 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   async #summaryStep(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
     const { hgLoader } = this.#options;
     const at = structuredClone(hgLoader?.state);
-    const batch = await this.#draw(input);
+    const batches = await this.#draw(input);
     return await this.#onEngine(async () => {
       const proposal = await this.#stepper.propose(input).catch((error: unknown) => {
-        // The summary's batch is not at fault: it is for the next step.
+        // The summary's batches are not at fault: they are for the next step.
         if (hgLoader && at !== undefined) hgLoader.state = at;
         throw error;
       });
-      const { rates, record } = await this.#nextRates(proposal, batch, signal).catch((error: unknown) => {
+      const { rates, record } = await this.#nextRates(proposal, batches, signal).catch((error: unknown) => {
         this.#stepper.discard(proposal);
         throw error;
       });
@@ -342,13 +343,15 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   /** The summary along a proposal's directions, and the rates that follow; nothing is changed. */
   async #nextRates(
     proposal: Proposal,
-    batch: Batch | undefined,
+    batches: HgBatches,
     signal: AbortSignal | undefined,
   ): Promise<{ rates: RateState; record: UpdateRecord }> {
-    const summary = await this.#summarize(proposal.directions, batch, signal);
+    const mean = new SummaryMean();
+    for await (const batch of batches)
+      mean.add(batch ? samplesOf(batch) : 1, await this.#summarize(proposal.directions, batch, signal));
     const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
     const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };
-    return nextRates(this.#rates, summary, proposal.norms, settings);
+    return nextRates(this.#rates, mean.result(), proposal.norms, settings);
   }
 
   async #summarize(
@@ -382,16 +385,21 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     return await runSummary({ engine, program, ...besides, tensors, batch, microbatch, random, signal }, this.groups);
   }
 
-  /** The batch for a summary. */
-  async #draw(input: StepInput): Promise<Batch | undefined> {
-    const { hgLoader } = this.#options;
-    if (hgLoader) return await hgLoader.draw();
-    if ("gradient" in input) throw new OptionError("hgLoader is needed where steps are given gradients");
-    return input.batch;
+  /** The batches for a summary. */
+  async #draw(input: StepInput): Promise<HgBatches> {
+    const { hgLoader, hgBatches = 1, hgData } = this.#options;
+    if (hgData) return hgData;
+    if (hgLoader) {
+      const batches: Batch[] = [];
+      while (batches.length < hgBatches) batches.push(await hgLoader.draw());
+      return batches;
+    }
+    if ("gradient" in input) throw new OptionError("hgLoader or hgData is needed where steps are given gradients");
+    return [input.batch];
   }
 
   /** The same with the loader left where it stands. */
-  async #peek(input: StepInput): Promise<Batch | undefined> {
+  async #peek(input: StepInput): Promise<HgBatches> {
     const { hgLoader } = this.#options;
     if (hgLoader && hgLoader.state === undefined)
       throw new OptionError("probe: this hgLoader has no state to go back to; pass hgBatch");
@@ -420,6 +428,9 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       );
   }
 }
+
+/** The batches of a summary; undefined stands for a model without inputs. */
+type HgBatches = Iterable<Batch | undefined> | AsyncIterable<Batch>;
 
 function stepInput(input: StepArgument | undefined): StepInput {
   return input && "gradient" in input ? { gradient: input.gradient } : { batch: input };

@@ -1,6 +1,6 @@
 import type { Engine, EngineTensor, Objective } from "../engine/index.ts";
 import { checkFinite } from "../engine/index.ts";
-import { DataError, ShapeError } from "../util/errors.ts";
+import { ShapeError } from "../util/errors.ts";
 import { checkShaped, type FloatData, type NDArray } from "../util/ndarray.ts";
 import { checkWhole } from "../util/options.ts";
 import { Random } from "../util/random.ts";
@@ -65,27 +65,4 @@ export async function uploadDirections(
   for (const name of groups.flatMap(({ members }) => members))
     tensors[directionInput(name)] = await engine.upload(direction[name]!);
   return tensors;
-}
-
-/** The mean of arrays by name, weighted by numbers of samples, in float64. */
-export class WeightedMean {
-  readonly #sums: Record<string, Float64Array> = {};
-  #samples = 0;
-
-  add(samples: number, arrays: Readonly<Record<string, ArrayLike<number>>>): void {
-    this.#samples += samples;
-    for (const [name, array] of Object.entries(arrays)) {
-      this.#sums[name] ??= new Float64Array(array.length);
-      const sum = this.#sums[name];
-      for (let i = 0; i < array.length; i++) sum[i]! += samples * array[i]!;
-    }
-  }
-
-  /** @throws DataError where nothing was added */
-  result(): Record<string, Float64Array> {
-    if (this.#samples === 0) throw new DataError("expected at least one batch, found none");
-    return Object.fromEntries(
-      Object.entries(this.#sums).map(([name, sum]) => [name, sum.map((value) => value / this.#samples)]),
-    );
-  }
 }

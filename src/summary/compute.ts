@@ -32,9 +32,9 @@ import {
   type RunOptions,
   randomOf,
   uploadDirections,
-  WeightedMean,
 } from "./along.ts";
 import { nameGroups } from "./groups.ts";
+import { SummaryMean, WeightedMean } from "./mean.ts";
 import { canonical } from "./partition.ts";
 import { compileRest, runSummary, type Summary, summarySource } from "./summary.ts";
 
@@ -217,13 +217,8 @@ export async function computeHgFullbatch(
   const direction =
     options.direction ??
     (await fullbatchGradient(model, loss, batches, { engine, seed, ...(signal && { signal }) })).gradient;
-  const mean = new WeightedMean();
-  let noEffect: readonly number[] | undefined;
-  for await (const batch of batches) {
-    const part = await hgAlong(model, loss, batch, { ...options, engine, random }, direction);
-    mean.add(samplesOf(batch), { g: part.g, H: part.H, order3: part.order3, [LOSS]: [part.loss] });
-    noEffect = noEffect?.filter((group) => part.noEffect.includes(group)) ?? part.noEffect;
-  }
-  const { [LOSS]: loss_, g, H, order3 } = mean.result();
-  return { loss: loss_![0]!, g: g!, H: H!, order3: order3!, noEffect: noEffect! };
+  const mean = new SummaryMean();
+  for await (const batch of batches)
+    mean.add(samplesOf(batch), await hgAlong(model, loss, batch, { ...options, engine, random }, direction));
+  return mean.result();
 }

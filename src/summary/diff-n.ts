@@ -15,17 +15,10 @@ import { NonFiniteError, OptionError } from "../util/errors.ts";
 import type { Batch, Batches, FloatData, NDArray } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
 import type { Random } from "../util/random.ts";
-import {
-  checkDirection,
-  type Direction,
-  HG_OPTIONS,
-  type HgOptions,
-  randomOf,
-  uploadDirections,
-  WeightedMean,
-} from "./along.ts";
+import { checkDirection, type Direction, HG_OPTIONS, type HgOptions, randomOf, uploadDirections } from "./along.ts";
 import { fullbatchGradient, valueAndGrad } from "./compute.ts";
 import { type NamedGroup, nameGroups } from "./groups.ts";
+import { WeightedMean } from "./mean.ts";
 import { peakSize } from "./memory.ts";
 import { canonical } from "./partition.ts";
 import { compileTotals, MOST_VALUES, type PartPlan, partSize, runParts, traceDirected, widest } from "./summary.ts";
