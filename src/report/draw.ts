@@ -41,7 +41,7 @@ export interface EndLabel {
 
 /** The room that these labels need to the right of a plot. */
 export function labelMargin(labels: readonly { readonly text: string }[]): number {
-  return LABEL_OFFSET + 8 + 6.9 * Math.max(0, ...labels.map(({ text }) => text.length));
+  return LABEL_OFFSET + 8 + 8 * Math.max(0, ...labels.map(({ text }) => text.length));
 }
 
 /** Writes each line's name beside its end, moved apart where they would cover each other, with a stroke to the line. */
@@ -84,21 +84,22 @@ export function heading(text: string, theme: Theme): Plot.Markish {
   });
 }
 
-/** Axes and grid as all figures have them. */
+/** Axes and grid as all figures have them; `most` is where the x axis ends. */
 export function axes(
   theme: Theme,
   y: { readonly ticks?: readonly number[] | number; readonly tickFormat: (value: number) => string },
-  epochs: number,
+  most: number,
+  unit: "epoch" | "step" = "epoch",
 ): Plot.Markish[] {
   const { ticks = 5, tickFormat } = y;
-  const each = Math.max(1, Math.ceil(epochs / 8));
-  const whole = Array.from({ length: Math.floor(epochs / each) + 1 }, (_, i) => i * each);
+  const each = Math.max(1, Math.ceil(most / 8));
+  const whole = Array.from({ length: Math.floor(most / each) + 1 }, (_, i) => i * each);
   return [
     Plot.gridY({ ticks: ticks as number[], stroke: theme.grid, strokeOpacity: 1 }),
     Plot.axisY({ ticks: ticks as number[], tickFormat, label: null, tickSize: 0, color: theme.muted, fontSize: 12 }),
     Plot.axisX({
-      ...(epochs >= 2 ? { ticks: whole, tickFormat: String } : { ticks: 5 }),
-      label: "epoch",
+      ...(unit === "epoch" && most >= 2 ? { ticks: whole, tickFormat: String } : { ticks: 5 }),
+      label: unit,
       labelAnchor: "center",
       labelOffset: 34,
       labelArrow: "none",
@@ -126,16 +127,22 @@ function set(element: Element, attributes: Readonly<Record<string, string>>): vo
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
 }
 
-/** Puts figures side by side into one SVG file on the theme's paper. */
-export function sideBySide(figures: readonly string[], { paper, ink }: Theme): string {
-  const sizes = figures.map(sizeOf);
-  const width = sizes.reduce((sum, size) => sum + size.width, PADDING);
-  const height = Math.max(...sizes.map((size) => size.height));
-  let x = PADDING / 2;
-  const placed = figures.map((figure, i) => {
-    const at = x;
-    x += sizes[i]!.width;
-    return figure.replace("<svg ", `<svg x="${at}" y="0" `);
+/** Puts figures into one SVG file on the theme's paper, in rows of so many. */
+export function arranged(figures: readonly string[], { paper, ink }: Theme, columns: number = figures.length): string {
+  const rows = Array.from({ length: Math.ceil(figures.length / columns) }, (_, i) =>
+    figures.slice(i * columns, (i + 1) * columns).map((figure) => ({ figure, ...sizeOf(figure) })),
+  );
+  const width = PADDING + Math.max(...rows.map((row) => row.reduce((sum, each) => sum + each.width, 0)));
+  let height = 0;
+  const placed = rows.flatMap((row) => {
+    const y = height;
+    height += Math.max(...row.map((each) => each.height));
+    let x = PADDING / 2;
+    return row.map(({ figure, width: own }) => {
+      const at = x;
+      x += own;
+      return figure.replace("<svg ", `<svg x="${at}" y="${y}" `);
+    });
   });
   return `<svg xmlns="${SVG}" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" color="${ink}">
 <rect width="${width}" height="${height}" fill="${paper}"/>

@@ -64,6 +64,35 @@ export function lossFigure(view: RunView, theme: Theme): string | undefined {
   );
 }
 
+/** The loss of each batch, smoothed, of some runs; undefined where one has none. */
+export function comparisonFigure(title: string, views: readonly RunView[], theme: Theme): string | undefined {
+  const lines = views.map((view, i) => ({
+    text: String(view.start?.config.method ?? ""),
+    colour: theme.series(i, views.length),
+    points: smoothed(batchLosses({ ...view, stepsPerEpoch: 1 })),
+  }));
+  if (lines.some(({ points }) => points.length === 0)) return undefined;
+  const values = lines.flatMap(({ points }) => points.map(({ y }) => y!));
+  const labels = lines.map(({ points, ...line }): EndLabel => ({ ...line, x: points.at(-1)!.x, y: points.at(-1)!.y! }));
+  const steps = Math.max(...views.map((view) => view.steps.length));
+  return draw(
+    {
+      ...PANEL,
+      ...MARGIN,
+      marginRight: labelMargin(labels),
+      x: { domain: [0, steps] },
+      y: { domain: [Math.min(...values) * 0.95, Math.max(...values) * 1.02] },
+      marks: [
+        ...axes(theme, { tickFormat: formatTick }, steps, "step"),
+        ...lines.map(({ points, colour }) => Plot.line(points, { x: "x", y: "y", stroke: colour, strokeWidth: 2 })),
+        endLabels(labels, theme),
+        heading(title, theme),
+      ],
+    },
+    `Training loss of ${title}`,
+  );
+}
+
 /** The accuracy after each epoch, where the run has one. */
 export function accuracyFigure(view: RunView, theme: Theme): string | undefined {
   const lines = epochLines(view, theme, "Accuracy");

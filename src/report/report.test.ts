@@ -1,7 +1,7 @@
 import { parseHTML } from "linkedom";
 import { describe, expect, test } from "vitest";
 import type { TrainEvent } from "../train/index.ts";
-import { renderRates, renderReport } from "./index.ts";
+import { renderLosses, renderRates, renderReport } from "./index.ts";
 
 const LAYERS = [0, 1, 2];
 const GROUPS = LAYERS.flatMap((layer) =>
@@ -208,4 +208,12 @@ test("the figure of the learning rates stands alone, on white", () => {
   expect(svg).toContain('fill="#ffffff"');
   expect(svg).not.toContain("var(--");
   expect(renderRates(run({}).slice(0, 1))).toBeUndefined();
+});
+
+test("losses of runs stand side by side, two plots in a row", () => {
+  const comparison = { title: "A model", runs: [run({}), run({ steps: 7 })] };
+  const svg = renderLosses([comparison, comparison, comparison])!;
+  expect(svg).toMatch(/^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="0 0 1016 636"/);
+  expect(svg.match(/aria-label="Training loss of A model"/g)).toHaveLength(3);
+  expect(renderLosses([{ title: "cut short", runs: [run({}), run({}).slice(0, 1)] }])).toBeUndefined();
 });
