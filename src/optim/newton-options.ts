@@ -2,7 +2,15 @@ import type { Engine, Mode } from "../engine/index.ts";
 import type { Partition } from "../summary/index.ts";
 import { OptionError } from "../util/errors.ts";
 import type { Batch, Batches } from "../util/ndarray.ts";
-import { checkBoolean, checkNonNegative, checkOneOf, checkWhole, refuseUnknown } from "../util/options.ts";
+import {
+  checkBoolean,
+  checkNonNegative,
+  checkOneOf,
+  checkPositive,
+  checkShare,
+  checkWhole,
+  refuseUnknown,
+} from "../util/options.ts";
 import { type Averaging, type AveragingOptions, averagingOf } from "./averages.ts";
 import { type Clipping, type ClipRatesOptions, clippingOf } from "./clipping.ts";
 import type { SolveOptions } from "./rates.ts";
@@ -264,13 +272,4 @@ function updaterOf({ updater, momentum, momentumDamp }: NewtonSummaryOptions): U
   for (const [name, value] of Object.entries({ momentum, momentumDamp }))
     if (value !== undefined) throw new OptionError(`${name} would be ignored beside updater: give it to the updater`);
   return updater;
-}
-
-export function checkPositive(name: string, value: number): void {
-  if (!(value > 0 && Number.isFinite(value))) throw new OptionError(`${name} must be a number above 0; found ${value}`);
-}
-
-function checkShare(name: string, value: number): void {
-  if (!(Number.isFinite(value) && value >= 0 && value < 1))
-    throw new OptionError(`${name} must be at least 0 and below 1; found ${value}`);
 }
