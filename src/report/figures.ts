@@ -29,7 +29,7 @@ export function lossFigure(view: RunView, theme: Theme): string | undefined {
   const shown = [...smooth, ...lines.flatMap(({ points }) => points)].map(({ y }) => y!);
   if (shown.length === 0) return undefined;
   const [least, most] = [Math.min(...shown), Math.max(...shown)];
-  const log = least > 0 && most / least > 8;
+  const log = spansDecades(shown);
   const domain: [number, number] = log ? [least / 1.4, most * 1.2] : [Math.min(0, least), most * 1.08];
   const last = smooth.at(-1);
   const labels: EndLabel[] = [
@@ -64,6 +64,12 @@ export function lossFigure(view: RunView, theme: Theme): string | undefined {
   );
 }
 
+/** Whether losses are better seen on a logarithmic axis. */
+function spansDecades(losses: readonly number[]): boolean {
+  const least = Math.min(...losses);
+  return least > 0 && Math.max(...losses) / least > 8;
+}
+
 /** The loss of each batch, smoothed, of some runs; undefined where one has none. */
 export function comparisonFigure(title: string, views: readonly RunView[], theme: Theme): string | undefined {
   const lines = views.map((view, i) => ({
@@ -73,6 +79,8 @@ export function comparisonFigure(title: string, views: readonly RunView[], theme
   }));
   if (lines.some(({ points }) => points.length === 0)) return undefined;
   const values = lines.flatMap(({ points }) => points.map(({ y }) => y!));
+  const log = spansDecades(values);
+  const domain: [number, number] = [Math.min(...values) * 0.95, Math.max(...values) * 1.02];
   const labels = lines.map(({ points, ...line }): EndLabel => ({ ...line, x: points.at(-1)!.x, y: points.at(-1)!.y! }));
   const steps = Math.max(...views.map((view) => view.steps.length));
   return draw(
@@ -81,9 +89,9 @@ export function comparisonFigure(title: string, views: readonly RunView[], theme
       ...MARGIN,
       marginRight: labelMargin(labels),
       x: { domain: [0, steps] },
-      y: { domain: [Math.min(...values) * 0.95, Math.max(...values) * 1.02] },
+      y: { type: log ? "log" : "linear", domain },
       marks: [
-        ...axes(theme, { tickFormat: formatTick }, steps, "step"),
+        ...axes(theme, { ...(log && { ticks: logTicks(domain) }), tickFormat: formatTick }, steps, "step"),
         ...lines.map(({ points, colour }) => Plot.line(points, { x: "x", y: "y", stroke: colour, strokeWidth: 2 })),
         endLabels(labels, theme),
         heading(title, theme),
