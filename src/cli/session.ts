@@ -1,4 +1,4 @@
-import { type Dataset, transforms } from "../datasets/index.ts";
+import { type Dataset, type Loader, transforms } from "../datasets/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
 import type { Loss, Module } from "../nn/index.ts";
 import { AdamUpdater, NewtonSummary, Optimizer, SGDUpdater, type TrainingOptimizer } from "../optim/index.ts";
@@ -51,7 +51,7 @@ export async function openSession(settings: TrainSettings, given: ReadonlySet<st
     const { model, text } = modelEntry(settings.model).build(settings, { kind, input: train.inputShape, outputs });
     const loss = lossOf(settings.model, kind);
     const optimizer = await makeOptimizer(settings, { model, loss, engine, train });
-    const trainLoader = train.loader({ batchSize: settings["batch-size"], shuffle: true, seed });
+    const trainLoader = shuffled(train, settings["batch-size"], seed);
     const evaluated = [train, test].map((part) => sample(part, settings["eval-samples"])) as [Dataset, Dataset];
     return {
       options: {
@@ -146,6 +146,11 @@ interface Parts {
   readonly train: Dataset;
 }
 
+/** Batches in an order drawn anew each epoch. A last one of a single sample is left out: batch norm has no use for it. */
+function shuffled(data: Dataset, batchSize: number, seed: number): Loader {
+  return data.loader({ batchSize, shuffle: true, seed, dropLast: batchSize > 1 && data.length % batchSize === 1 });
+}
+
 function makeOptimizer(settings: TrainSettings, { model, loss, engine, train }: Parts): Promise<TrainingOptimizer> {
   // What they would log is in the run's events too, from which the display warns.
   const common = { engine, log: () => {} };
@@ -156,7 +161,7 @@ function makeOptimizer(settings: TrainSettings, { model, loss, engine, train }: 
   return NewtonSummary.create(model, loss, {
     ...common,
     partition: partition.byName(model, settings.partition!),
-    hgLoader: train.loader({ batchSize: settings["summary-batch-size"]!, shuffle: true, seed: seed + 1 }),
+    hgLoader: shuffled(train, settings["summary-batch-size"]!, seed + 1),
     updater: new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
     damping: settings.damping!,
     periodHg: settings.period!,

@@ -81,6 +81,14 @@ test.each([
   expect(results(name)[3]).toEqual(expect.any(Number));
 });
 
+test("with batch norm, a last batch of one sample is left out", async () => {
+  const { status } = await grnewt(
+    "--layers 5 --batch-norm --limit 31 --batch-size 10 --summary-batch-size 15 --epochs 1 --out odd",
+  );
+  expect(status).toBe(0);
+  expect(readMetrics(join(directory, "odd")).filter(({ type }) => type === "step")).toHaveLength(3);
+});
+
 test("the accuracy of a text counts every character", async () => {
   await grnewt(`${RUNS.transformer} --optimizer adam --steps 1 --out text`);
   const [start, epoch] = ["start", "epoch"].map((type) =>

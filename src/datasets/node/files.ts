@@ -53,6 +53,9 @@ export async function unzipped(bytes: Uint8Array, path: string): Promise<Uint8Ar
   }
 }
 
+/** What stands at a path that cannot be read, by the system's code. */
+const FOUND: Readonly<Record<string, string>> = { ENOENT: "no such file", EISDIR: "a folder", ENOTDIR: "a file" };
+
 async function reading<T>(
   path: string,
   expected: string,
@@ -63,10 +66,10 @@ async function reading<T>(
     return await read();
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    const missing = code === "ENOENT";
-    const found = missing ? "no such file" : message;
-    throw new DataError(`${path}: expected ${expected}, found ${found}${missing && hint ? `. ${hint}` : ""}`, {
-      cause,
-    });
+    const found = FOUND[code ?? ""] ?? message;
+    throw new DataError(
+      `${path}: expected ${expected}, found ${found}${code === "ENOENT" && hint ? `. ${hint}` : ""}`,
+      { cause },
+    );
   }
 }
