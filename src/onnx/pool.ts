@@ -1,4 +1,4 @@
-import type { Node } from "../graph/index.ts";
+import { type Node, sameShape } from "../graph/index.ts";
 import { type AttrsOf, offsets, type PoolAttrs, type Primitive, stridesOf } from "../ops/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import { type Lower, type Lowering, reshapeTo } from "./lowering.ts";
@@ -23,7 +23,9 @@ export const maxPoolIndex: Lower<PoolAttrs> = (to, node, [x]) => {
  */
 export const gather: Lower<AttrsOf<"gather">> = (to, { attrs, inputs: [x, index], shape }, names) => {
   const [image, at] = [unshaped(x!), unshaped(index!)];
-  if (!isOp(at, "maxPoolIndex") || at.inputs[0] !== image)
+  const own = isOp(at, "maxPoolIndex") && at.inputs[0] === image && attrs.axis === 2;
+  // The index numbers the entries of one channel of one image.
+  if (!own || !sameShape(x!.shape, [...image.shape.slice(0, 2), sizeOf(spatial(image))]))
     return to.emit("GatherElements", names, { axis: attrs.axis });
   const whole = to.emit("Reshape", [names[0]!, reshapeTo(to, image.shape)]);
   return to.emit("Reshape", [to.emit("Max", entries(to, whole, at.attrs, at.shape)), reshapeTo(to, shape)]);

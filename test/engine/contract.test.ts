@@ -118,6 +118,15 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       expect(numbers(found.chosen)).toEqual([nan, nan, 1, -inf]);
     });
 
+    contract("the entries that maxPool chooses, read from another shape of the image, are no maxima", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [1, 2, 4]);
+      const index = o.maxPoolIndex(b, x, { kernel: [2], stride: [2], before: [0], after: [0], dilation: [1] });
+      const outputs = { read: o.gather(b, o.reshape(b, x, [1, 8]), o.reshape(b, index, [1, 4]), 1) };
+      const found = await run(outputs, { x: real([1, 3, 2, 0, 9, 8, 7, 6], [1, 2, 4]) });
+      expect(numbers(found.read)).toEqual([3, 2, 1, 2]);
+    });
+
     contract("a convolution passes NaN and infinity on, to what they meet", async () => {
       const b = new GraphBuilder();
       const attrs = { stride: [2], before: [0], after: [0], dilation: [1], groups: 1 };
