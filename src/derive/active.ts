@@ -32,11 +32,7 @@ export function freezeChoices(b: Builder, loss: Node, sources: readonly Node[]):
 }
 
 /** The program that computes `root`, made anew; `replace` may give another node for any of them. */
-export function rewrite(
-  b: Builder,
-  root: Node,
-  replace: (node: Node, inputs: readonly Node[]) => Node | undefined,
-): Node {
+function rewrite(b: Builder, root: Node, replace: (node: Node, inputs: readonly Node[]) => Node | undefined): Node {
   const made = new Map<Node, Node>();
   for (const node of ancestors([root])) {
     const inputs = node.inputs.map((input) => made.get(input)!);

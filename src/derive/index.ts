@@ -1,4 +1,3 @@
-export { rewrite } from "./active.ts";
 export { type MultiIndex, productCount } from "./multi-index.ts";
 export { gradients } from "./reverse.ts";
 export { BATCH_SHARE, type BatchSplit, splitBatch } from "./split.ts";

@@ -13,7 +13,7 @@ export interface OptimizerState extends Identity {
 }
 
 /** What optimisers with a fixed learning rate share: turns on the engine, the policy for what is not finite, saved states. */
-export abstract class SteppedOptimizer implements TrainingOptimizer {
+export abstract class FixedRateOptimizer implements TrainingOptimizer {
   readonly groups: readonly NamedGroup[];
   protected readonly stepper: Stepper;
   readonly #kind: string;

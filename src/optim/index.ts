@@ -1,5 +1,6 @@
 export type { UniformAvgOptions } from "./averages.ts";
 export type { ClipRatesOptions } from "./clipping.ts";
+export type { OptimizerState } from "./fixed-rate.ts";
 export { LBFGS, type LBFGSOptions } from "./lbfgs.ts";
 export type {
   CommonOptions,
@@ -21,7 +22,6 @@ export {
   type Schedule,
   type Scheduled,
 } from "./schedule.ts";
-export type { OptimizerState } from "./stepped.ts";
 export {
   type EvaluationInputs,
   type SGDOptions,

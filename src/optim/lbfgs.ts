@@ -12,9 +12,9 @@ import {
   readOptions,
   refuseUnknown,
 } from "../util/options.ts";
+import { FixedRateOptimizer } from "./fixed-rate.ts";
 import { type LinePoint, strongWolfe } from "./line-search.ts";
 import { COMMON, type CommonOptions, checkCommon } from "./newton-options.ts";
-import { SteppedOptimizer } from "./stepped.ts";
 import { type Proposal, type StepInput, Stepper } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 import { SGDUpdater } from "./updater.ts";
@@ -90,7 +90,7 @@ interface Place extends LinePoint, Evaluated {
  *
  * Random masks are drawn once for a step, and buffers are updated once, by its first evaluation.
  */
-export class LBFGS extends SteppedOptimizer {
+export class LBFGS extends FixedRateOptimizer {
   readonly #settings: Required<LBFGSSettings>;
   #memory: Memory = { pairs: [] };
 

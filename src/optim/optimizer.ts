@@ -2,8 +2,8 @@ import { defaultEngine } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter, StateDict } from "../nn/index.ts";
 import type { ParameterGroup } from "../summary/index.ts";
 import { checkPositive, refuseUnknown } from "../util/options.ts";
+import { FixedRateOptimizer } from "./fixed-rate.ts";
 import { COMMON, type CommonOptions, checkCommon, checkUpdater } from "./newton-options.ts";
-import { SteppedOptimizer } from "./stepped.ts";
 import { type StepInput, Stepper } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 import type { Updater } from "./updater.ts";
@@ -16,7 +16,7 @@ export interface OptimizerOptions extends CommonOptions {
 }
 
 /** An updater with a fixed learning rate: SGD or Adam as usual. A step is one compiled call. */
-export class Optimizer extends SteppedOptimizer {
+export class Optimizer extends FixedRateOptimizer {
   /** @throws OptionError, and what the updater throws where it does not take a parameter */
   static create(model: Module, loss: Loss, options: OptimizerOptions): Promise<Optimizer>;
   static create(
