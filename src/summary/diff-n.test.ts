@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { CenteredModel, classifier, labelLoss, labelled } from "../../test/support/models.ts";
 import { ReferenceEngine } from "../engine/index.ts";
@@ -7,7 +8,7 @@ import { fromFunction, type Loss, losses, type Module } from "../nn/index.ts";
 import { DataError, NonFiniteError, OptionError } from "../util/errors.ts";
 import type { Batch, NDArray } from "../util/ndarray.ts";
 import { Random } from "../util/random.ts";
-import { computeHg, diffN, diffNFullbatch, partition, valueAndGrad } from "./index.ts";
+import { computeHg, computeHgFullbatch, diffN, diffNFullbatch, partition, valueAndGrad } from "./index.ts";
 
 const oracle = new ReferenceEngine();
 const double = new OrtNodeEngine({ precision: "float64", threads: 1 });
@@ -65,13 +66,43 @@ describe("orders 0 to 3 are those of computeHg", () => {
       const tensors = await diffN(model, loss, batch, { ...each, order: 3 });
       const S = g.length;
       expect(tensors.map(({ shape }) => shape)).toEqual([[], [S], [S, S], [S, S, S]]);
-      const diagonal = order3.map((_, s) => tensors[3]!.data[s * S * S + s * S + s]!);
       expectClose(tensors[0]!.data, [value], 1e-12, "loss");
       expectClose(tensors[1]!.data, g, 1e-11, "g");
       expectClose(tensors[2]!.data, H, 1e-11, "H");
-      expectClose(diagonal, order3, 1e-9, "order3");
+      expectClose(diagonalOf(tensors[3]!), order3, 1e-9, "order3");
     }
   });
+});
+
+const partitions = fc.constantFrom(partition.canonical, partition.trivial, partition.wb, partition.modules);
+/** S × S × S numbers to those with three equal indices. */
+const diagonalOf = (tensor: NDArray<Float64Array>): Float64Array => {
+  const S = tensor.shape[0]!;
+  return tensor.data.filter((_, place) => place % (S * S + S + 1) === 0);
+};
+
+test("orders 0 to 3 over batches of any size are those of computeHgFullbatch", async () => {
+  const sizes = fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 4 });
+  const property = fc.asyncProperty(
+    sizes,
+    fc.nat(1000),
+    partitions,
+    fc.boolean(),
+    async (lengths, seed, cut, given) => {
+      const model = classifier(seed + 1);
+      const batches = lengths.map((samples, i) => labelled(samples, seed + i + 1));
+      const { gradient } = await valueAndGrad(model, losses.nll, labelled(5, seed), { engine: oracle });
+      const options = { engine: oracle, partition: cut(model), ...(given && { direction: gradient }) };
+      const { loss, g, H, order3 } = await computeHgFullbatch(model, losses.nll, batches, options);
+      const tensors = await diffNFullbatch(model, losses.nll, batches, { ...options, order: 3 });
+      expectClose(tensors[0]!.data, [loss], 1e-12, "loss");
+      expectClose(tensors[1]!.data, g, 1e-11, "g");
+      expectClose(tensors[2]!.data, H, 1e-11, "H");
+      // Of terms that cancel: rounding of the largest.
+      expectClose(diagonalOf(tensors[3]!), order3, 1e-9, "order3");
+    },
+  );
+  await fc.assert(property, { numRuns: 12 });
 });
 
 test("tensors are symmetric, and merging groups adds up all their entries", async () => {
@@ -160,6 +191,8 @@ describe("refuses", () => {
     await expect(run).rejects.toThrow(
       /order 8 of 4 groups keeps \d\.\d+e\+\d+ numbers at one time, at most 1073741824/,
     );
+    const withoutDirection = diffN(coupled, labelLoss, labelled(2 ** 17), { engine, order: 8 });
+    await expect(withoutDirection).rejects.toThrow(/order 8 of 4 groups keeps/);
     expect(engine.sessions.compiled).toBe(0);
     const split = diffN(coupled, labelLoss, labelled(4), { engine, order: 2, microbatch: 2 });
     await expect(split).rejects.toThrow(/microbatch: this loss cannot be split, since/);

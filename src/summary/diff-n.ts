@@ -50,8 +50,10 @@ export async function diffN(
 ): Promise<NDArray<Float64Array>[]> {
   const { target, along } = await prepare("diffN", model, loss, options);
   const { engine, seed = 0 } = along;
+  // Before the gradient: what does not fit is refused at no cost.
+  const source = tensorSource(target, batch, along);
   const direction = options.direction ?? (await valueAndGrad(model, loss, batch, { engine, seed })).gradient;
-  return await inTurn(engine, () => tensorsAlong(target, batch, along, direction));
+  return await inTurn(engine, () => tensorsAlong(source, target, batch, along, direction));
 }
 
 /**
@@ -72,7 +74,8 @@ export async function diffNFullbatch(
     (await fullbatchGradient(model, loss, batches, { engine, seed, ...(signal && { signal }) })).gradient;
   const mean = new WeightedMean();
   for await (const batch of batches) {
-    const tensors = await inTurn(engine, () => tensorsAlong(target, batch, along, direction));
+    const source = tensorSource(target, batch, along);
+    const tensors = await inTurn(engine, () => tensorsAlong(source, target, batch, along, direction));
     mean.add(samplesOf(batch), Object.fromEntries(tensors.map(({ data }, k) => [k, data])));
   }
   const means = mean.result();
@@ -113,6 +116,7 @@ interface TensorPlan extends PartPlan {
 }
 
 async function tensorsAlong(
+  source: Source<TensorPlan>,
   target: Objective,
   batch: Batch | undefined,
   along: Along,
@@ -120,10 +124,7 @@ async function tensorsAlong(
 ): Promise<NDArray<Float64Array>[]> {
   const { engine, groups, order, microbatch, random, signal } = along;
   checkDirection(direction, target, groups);
-  const source = tensorSource(target, batch, along);
-  const { checks, masks, split } = source.plan;
-  if (microbatch !== undefined && !split.splits)
-    throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
+  const { checks, masks } = source.plan;
   const key = JSON.stringify({ groups, order, checks, masks });
   const program = await sharedProgram(engine, source, key);
   const totals = await compileTotals(program.plan, (_, each) => sharedProgram(engine, each, key));
@@ -142,10 +143,12 @@ async function tensorsAlong(
   return sums.result();
 }
 
-/** @throws OptionError where the graph or its values would be too large */
+/** @throws OptionError where the graph or its values would be too large, or a microbatch is asked for that cannot be */
 function tensorSource(target: Objective, batch: Batch | undefined, along: Along): Source<TensorPlan> {
   const { engine, groups, order, microbatch } = along;
   const { b, loss, seeds, split, checks, masks } = traceDirected(target, groups, batch);
+  if (microbatch !== undefined && !split.splits)
+    throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
   const { packed, terms } = deriveTensors(b, split.splits ? split.loss : loss, seeds, order);
   const graph = graphOf({ packed });
   const plan = { terms, split, checks, masks, width: widest(graph) };

@@ -1,4 +1,4 @@
-import { type Batch, diffN, type Engine, type Module, type NDArray, nn } from "../../src/index.ts";
+import { type Batch, diffN, diffNFullbatch, type Engine, type Module, type NDArray, nn } from "../../src/index.ts";
 import { onEveryEngine } from "./engines.ts";
 import type { Item } from "./json.ts";
 import { partitionOf, readProblem } from "./problem.ts";
@@ -17,8 +17,12 @@ export async function checkDiffN(file: Item, report: Report): Promise<void> {
       direction: mlp.get("u").arrays(),
       partition: partitionOf(model, mlp.get("partition").get("groups")),
     };
-    for (const microbatch of [undefined, 2]) {
-      const tensors = await diffN(model, problem.loss, batch, { ...options, ...(microbatch && { microbatch }) });
+    const runs = [
+      diffN(model, problem.loss, batch, options),
+      diffN(model, problem.loss, batch, { ...options, microbatch: 2 }),
+      diffNFullbatch(model, problem.loss, inBatches(batch, 3), options),
+    ];
+    for (const tensors of await Promise.all(runs)) {
       for (const result of mlp.get("results").list()) {
         const order = result.get("order").number();
         const { expected, found } = pairsOf(result, tensors[order] ?? result.fail("was not computed"));
@@ -29,6 +33,17 @@ export async function checkDiffN(file: Item, report: Report): Promise<void> {
     const found = await polynomialDerivatives(polynomial, engine);
     report.compare(label, "polynomial", found, polynomial.get("derivatives").numbers(), { bound });
   });
+}
+
+/** The samples of a batch in batches of some, the last with what is left. */
+function inBatches({ x, y }: Batch, length: number): Batch[] {
+  const part = ({ shape, data }: NDArray, start: number): NDArray => {
+    const size = data.length / shape[0]!;
+    const cut = data.subarray(start * size, (start + length) * size);
+    return { shape: [cut.length / size, ...shape.slice(1)], data: cut };
+  };
+  const starts = Array.from({ length: Math.ceil(x.shape[0]! / length) }, (_, i) => i * length);
+  return starts.map((start) => ({ x: part(x, start), y: part(y, start) }));
 }
 
 /** The file's entries, one for each sorted index, and the tensor's at the same places. */
