@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { StateDict } from "../nn/index.ts";
 import { formatLoss, formatPercent, formatSeconds, renderReport } from "../report/index.ts";
 import { isFree, RunDirectory, readMetrics } from "../train/file-store.ts";
 import { doneAlready, type EpochEvent, type RunState, type TrainEvent, train } from "../train/index.ts";
@@ -73,7 +74,9 @@ async function follow({ options }: Session, plan: Plan, terminal: Terminal): Pro
       await record.writeReport();
       directory.close();
     }
-    await directory.saveWeights(await options.model.stateDict());
+    const { model, optimizer } = options;
+    const weights = (): Promise<StateDict> => model.stateDict();
+    await directory.saveWeights(await (optimizer.withEvaluationWeights?.(weights) ?? weights()));
     conclude(record, terminal, stop.status !== undefined);
     return stop.status ?? 0;
   } finally {

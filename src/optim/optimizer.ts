@@ -1,4 +1,4 @@
-import { defaultEngine } from "../engine/index.ts";
+import { defaultEngine, inTurn } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter, StateDict } from "../nn/index.ts";
 import type { ParameterGroup } from "../summary/index.ts";
 import { checkPositive, refuseUnknown } from "../util/options.ts";
@@ -45,6 +45,19 @@ export class Optimizer extends FixedRateOptimizer {
    */
   evaluationWeights(): Promise<StateDict> {
     return this.inTurn(() => this.stepper.evaluationWeights(this.learningRates));
+  }
+
+  /**
+   * Runs a task while the model holds {@link evaluationWeights}: an evaluation, or the saving of a model. Afterwards it holds
+   * the weights that are trained again. No step may be taken meanwhile.
+   */
+  async withEvaluationWeights<T>(task: () => Promise<T>): Promise<T> {
+    const putBack = await this.inTurn(() => this.stepper.useEvaluationWeights(this.learningRates));
+    try {
+      return await task();
+    } finally {
+      await inTurn(this.stepper.engine, async () => putBack());
+    }
   }
 
   protected advance(from: StepInput): Promise<number | undefined> {

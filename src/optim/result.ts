@@ -51,5 +51,7 @@ export interface TrainingOptimizer {
   state(): Promise<unknown>;
   /** Continues from a saved state. @throws StateError */
   restore(state: unknown): Promise<void>;
+  /** Runs a task while the model holds the weights to use, where these are others than those that are trained. */
+  withEvaluationWeights?<T>(task: () => Promise<T>): Promise<T>;
   dispose(): Promise<void>;
 }

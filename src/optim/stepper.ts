@@ -171,6 +171,19 @@ export class Stepper {
     return values;
   }
 
+  /** Puts those in the place of the parameters that are trained, where they differ. Returns how to put these back. */
+  async useEvaluationWeights(rates: Float64Array): Promise<() => void> {
+    if (!this.parts.updater.evaluation) return () => {};
+    const variables = [...this.members].map((name) => [name, this.parts.objective.variables.get(name)!] as const);
+    const trained = new Map<string, NDArray<FloatData>>();
+    for (const [name, variable] of variables) trained.set(name, await variable.read());
+    const weights = await this.evaluationWeights(rates);
+    for (const [name, variable] of variables) variable.write(weights[name]!);
+    return () => {
+      for (const [name, variable] of variables) variable.write(trained.get(name)!);
+    };
+  }
+
   async state(): Promise<StepperState> {
     const tensors: Record<string, NDArray<FloatData>> = {};
     // Before the first step they are the zeros that every run starts from.

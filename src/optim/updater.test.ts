@@ -371,6 +371,17 @@ describe("weights to use", () => {
     expect((await own.stateDict()).w!.data[0]).toBe(weights.w!.data[0]);
   });
 
+  test("are the model's while a task runs, also where it fails", async () => {
+    const own = model();
+    const optimizer = await make(own, new ScheduleFreeAdamWUpdater());
+    for (let i = 0; i < 3; i++) await optimizer.step();
+    const [trained, weights] = [await own.stateDict(), await optimizer.evaluationWeights()];
+    expect(await optimizer.withEvaluationWeights(() => own.stateDict())).toEqual(weights);
+    expect(await own.stateDict()).toEqual(trained);
+    await expect(optimizer.withEvaluationWeights(() => Promise.reject(new Error("no")))).rejects.toThrow("no");
+    expect(await own.stateDict()).toEqual(trained);
+  });
+
   test("come with the saved state", async () => {
     const [own, other] = [model(), model()];
     const [optimizer, resumed] = [

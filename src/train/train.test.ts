@@ -2,12 +2,19 @@ import { describe, expect, test } from "vitest";
 import { Dataset, type Loader } from "../datasets/index.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import { perceptron } from "../models/index.ts";
-import { losses } from "../nn/index.ts";
-import { GeometricDamping, NewtonSummary, ReduceDampingOnPlateau, type TrainingOptimizer } from "../optim/index.ts";
+import { evaluate, losses } from "../nn/index.ts";
+import {
+  GeometricDamping,
+  NewtonSummary,
+  Optimizer,
+  ReduceDampingOnPlateau,
+  ScheduleFreeAdamWUpdater,
+  type TrainingOptimizer,
+} from "../optim/index.ts";
 import { NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { Random } from "../util/random.ts";
 import { decodeTree, encodeTree } from "./checkpoint.ts";
-import type { TrainEvent } from "./metrics.ts";
+import type { EpochEvent, TrainEvent } from "./metrics.ts";
 import { type RunState, type TrainOptions, train } from "./train.ts";
 
 const SAMPLES = 22;
@@ -211,6 +218,21 @@ test("a schedule's state is the optimiser's, so that a resumed run goes on as it
     { name: "ReduceDampingOnPlateau", state: { best: expect.any(Number) } },
     { name: "GeometricDamping", state: { steps: expect.any(Number) } },
   ]);
+});
+
+test("the weights to use are evaluated, those that are trained are saved", async () => {
+  const { optimizer: _, ...options } = await setup();
+  const { model, loss, engine } = options;
+  const updater = new ScheduleFreeAdamWUpdater();
+  const optimizer = await Optimizer.create(model, loss, { updater, lr: 0.1, engine: engine! });
+  const { events, state } = await record({ ...options, optimizer, epochs: 1 });
+  const own = await model.stateDict();
+  expect(state.model).toEqual(own);
+  const batches = dataset().loader({ batchSize: 10 });
+  const measured = events.find((event): event is EpochEvent => event.type === "epoch")!.trainLoss;
+  expect(measured).not.toBe((await evaluate(model, loss, batches, { engine: engine! })).loss);
+  model.loadStateDict(await optimizer.evaluationWeights());
+  expect(measured).toBe((await evaluate(model, loss, batches, { engine: engine! })).loss);
 });
 
 test("an error ends the run and is told", async () => {

@@ -243,13 +243,21 @@ class Run {
   async #evaluations(): Promise<Measured | undefined> {
     const { train, test } = this.#options.evaluations ?? {};
     try {
-      const onTrain = train && (await this.#evaluate(train));
-      const onTest = test && (await this.#evaluate(test));
-      return { ...measured("train", onTrain), ...measured("test", onTest) };
+      return await this.#used(async () => {
+        const onTrain = train && (await this.#evaluate(train));
+        const onTest = test && (await this.#evaluate(test));
+        return { ...measured("train", onTrain), ...measured("test", onTest) };
+      });
     } catch (error) {
       if (this.#aborted) return undefined;
       throw error;
     }
+  }
+
+  /** Runs a task on the weights to use. */
+  #used<T>(task: () => Promise<T>): Promise<T> {
+    const { optimizer } = this.#options;
+    return optimizer.withEvaluationWeights?.(task) ?? task();
   }
 
   #evaluate(batches: Batches): Promise<Evaluation> {
