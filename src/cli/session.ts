@@ -1,19 +1,16 @@
-import { type Dataset, type Loader, transforms } from "../datasets/index.ts";
+import { type Dataset, transforms } from "../datasets/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
-import type { Loss, Module } from "../nn/index.ts";
-import { AdamUpdater, NewtonSummary, Optimizer, SGDUpdater, type TrainingOptimizer } from "../optim/index.ts";
 import { formatCount } from "../report/index.ts";
-import { partition } from "../summary/index.ts";
 import type { TrainOptions } from "../train/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import { datasetEntry, type LoadedData } from "./datasets.ts";
 import { checkSide, lossOf, modelEntry } from "./models.ts";
+import { optimizerEntry, shuffled } from "./optimizers.ts";
 import type { TrainSettings } from "./train-options.ts";
 
 /** Samples of an evaluation's batch, and real numbers in its inputs, at most. */
 const EVALUATION_BATCH = { samples: 1000, numbers: 2 ** 20 };
-const METHODS = { newton: "NewtonSummary", adam: "Adam", sgd: "SGD" };
 
 /** A run put together, ready for `train`. */
 export interface Session {
@@ -50,7 +47,7 @@ export async function openSession(settings: TrainSettings, given: ReadonlySet<st
     const { kind } = datasetEntry(settings.dataset);
     const { model, text } = modelEntry(settings.model).build(settings, { kind, input: train.inputShape, outputs });
     const loss = lossOf(settings.model, kind);
-    const optimizer = await makeOptimizer(settings, { model, loss, engine, train });
+    const optimizer = await optimizerEntry(settings.optimizer).create(settings, { model, loss, engine, train });
     const trainLoader = shuffled(train, settings["batch-size"], seed);
     const evaluated = [train, test].map((part) => sample(part, settings["eval-samples"])) as [Dataset, Dataset];
     return {
@@ -91,7 +88,7 @@ interface Described {
 function configOf(settings: TrainSettings, { train, test, evaluated, text }: Described): Record<string, unknown> {
   const all = evaluated[0].length === train.length && evaluated[1].length === test.length;
   return {
-    method: METHODS[settings.optimizer],
+    method: optimizerEntry(settings.optimizer).title,
     dataset: datasetEntry(settings.dataset).title(settings.data ?? ""),
     model: text,
     "test samples": test.length,
@@ -137,36 +134,4 @@ function checkSizes(settings: TrainSettings, given: ReadonlySet<string>, samples
   for (const name of ["batch-size", "summary-batch-size"] as const)
     if (given.has(name) && settings[name]! > samples)
       throw new OptionError(`--${name} ${settings[name]} is more than the ${samples} training samples`);
-}
-
-interface Parts {
-  readonly model: Module;
-  readonly loss: Loss;
-  readonly engine: OrtNodeEngine;
-  readonly train: Dataset;
-}
-
-/** Batches in an order drawn anew each epoch. A last one of a single sample is left out: batch norm has no use for it. */
-function shuffled(data: Dataset, batchSize: number, seed: number): Loader {
-  return data.loader({ batchSize, shuffle: true, seed, dropLast: batchSize > 1 && data.length % batchSize === 1 });
-}
-
-function makeOptimizer(settings: TrainSettings, { model, loss, engine, train }: Parts): Promise<TrainingOptimizer> {
-  // What they would log is in the run's events too, from which the display warns.
-  const common = { engine, log: () => {} };
-  const { optimizer, seed, lr } = settings;
-  if (optimizer === "adam") return Optimizer.create(model, loss, { ...common, updater: new AdamUpdater(), lr: lr! });
-  if (optimizer === "sgd")
-    return Optimizer.create(model, loss, { ...common, updater: new SGDUpdater({ momentum: 0.9 }), lr: lr! });
-  return NewtonSummary.create(model, loss, {
-    ...common,
-    partition: partition.byName(model, settings.partition!),
-    hgLoader: shuffled(train, settings["summary-batch-size"]!, seed + 1),
-    updater: new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
-    damping: settings.damping!,
-    periodHg: settings.period!,
-    momLrs: settings["mom-lrs"]!,
-    removeNegative: true,
-    nesterov: { dampingInt: settings["damping-int"]! },
-  });
 }

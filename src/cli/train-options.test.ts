@@ -26,6 +26,15 @@ describe("options of train", () => {
     expect(trainRequest(words("--optimizer sgd"))).toMatchObject({ settings: { lr: 0.1 } });
   });
 
+  test("have the values that suit the optimiser where none are given", () => {
+    expect(trainRequest(words("--optimizer lbfgs"))).toMatchObject({
+      settings: { "batch-size": 1000, "max-iter": 20 },
+    });
+    const muon = trainRequest(words("--optimizer muon --batch-size 50"));
+    expect(muon).toMatchObject({ settings: { lr: 0.001, momentum: 0.95, "weight-decay": 0.1, "batch-size": 50 } });
+    expect(TRAIN_GROUPS.optimiser.lr.otherwise).toContain("sgd 0.1; adam, adamw, rmsprop, muon 0.001;");
+  });
+
   test("have the values that suit the model where none are given", () => {
     expect(trainRequest(words("--model vgg-a"))).toMatchObject({
       settings: { dataset: "mnist", activation: "elu", "sigma-w": Math.SQRT2, "eval-samples": 2000 },
@@ -82,9 +91,17 @@ describe("options of train", () => {
     ["--damping NaN", '--damping must be a number above 0; found "NaN"'],
     ["--damping-int -1", '--damping-int must be a number of at least 0; found "-1"'],
     ["--mom-lrs 1", '--mom-lrs must be a number from 0 to below 1; found "1"'],
-    ["--optimizer lion", '--optimizer must be newton, adam or sgd; found "lion"'],
+    [
+      "--optimizer lbgfs",
+      '--optimizer must be newton, sgd, adam, adamw, rmsprop, lion, muon, schedule-free, prodigy or lbfgs; found "lbgfs"',
+    ],
     ["--out=", "--out must not be empty"],
-    ["--lr 0.1", "--lr would be ignored by newton, which finds its own learning rates; only adam and sgd have it"],
+    [
+      "--lr 0.1",
+      "--lr would be ignored by newton, which finds its own learning rates; only sgd, adam, adamw, rmsprop, lion, muon, schedule-free, prodigy and lbfgs have it",
+    ],
+    ["--optimizer adam --momentum 0.5", "--momentum would be ignored by adam; only sgd, rmsprop and muon have it"],
+    ["--optimizer sgd --momentum 1", '--momentum must be a number from 0 to below 1; found "1"'],
     ["--optimizer adam --damping 1", "--damping would be ignored by adam; only newton has it"],
     ["--optimizer sgd --period 1 --mom-lrs 0", "--period and --mom-lrs would be ignored by sgd; only newton has them"],
     [

@@ -5,6 +5,7 @@ import { activations } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { DATASETS, datasetEntry } from "./datasets.ts";
 import { checkKind, MODELS, modelEntry } from "./models.ts";
+import { OPTIMIZERS, optimizerEntry } from "./optimizers.ts";
 import {
   type Defaults,
   flag,
@@ -18,8 +19,9 @@ import {
   whole,
 } from "./options.ts";
 
-const OPTIMIZER_NAMES = ["newton", "adam", "sgd"] as const;
 const positive = real("above 0", (value) => value > 0);
+const nonNegative = real("of at least 0", (value) => value >= 0);
+const share = real("from 0 to below 1", (value) => value >= 0 && value < 1);
 
 /** The options of `grnewt train`, as its help shows them. */
 export const TRAIN_GROUPS = {
@@ -88,28 +90,53 @@ export const TRAIN_GROUPS = {
   optimiser: {
     optimizer: {
       value: "NAME",
-      help: "newton (NewtonSummary: finds its own learning rates), adam or sgd (momentum 0.9)",
+      help: `${listed(namesOf(OPTIMIZERS))}; newton is NewtonSummary, which finds its own learning rates`,
       otherwise: "newton",
-      read: oneOf(OPTIMIZER_NAMES),
+      read: oneOf(namesOf(OPTIMIZERS)),
     },
     lr: {
       value: "X",
-      help: "learning rate of adam (default 0.001) or sgd (default 0.1); newton needs none",
+      help: "of all others: learning rate; of prodigy a factor, of lbfgs the first step that a line search tries",
+      otherwise: defaultsOf("lr"),
       read: positive,
+    },
+    momentum: {
+      value: "X",
+      help: "sgd, rmsprop and muon: how much of the gradients before is kept",
+      otherwise: defaultsOf("momentum"),
+      read: share,
+    },
+    "weight-decay": {
+      value: "X",
+      help: "all but newton and lbfgs: this much of the weights is added to their gradient or direction",
+      otherwise: defaultsOf("weight-decay"),
+      read: nonNegative,
+    },
+    "max-iter": {
+      value: "N",
+      help: "lbfgs: iterations on each batch",
+      otherwise: defaultsOf("max-iter"),
+      read: whole(1),
+    },
+    "history-size": {
+      value: "N",
+      help: "lbfgs: iterations that curvature is estimated from",
+      otherwise: defaultsOf("history-size"),
+      read: whole(1),
     },
     damping: { value: "X", help: "newton: factor of the learning rates", otherwise: "0.3", read: positive },
     "damping-int": {
       value: "X",
       help: "newton: strength of the cubic regularisation",
       otherwise: "1",
-      read: real("of at least 0", (value) => value >= 0),
+      read: nonNegative,
     },
     period: { value: "N", help: "newton: steps from one summary to the next", otherwise: "10", read: whole(1) },
     "mom-lrs": {
       value: "X",
       help: "newton: how much of the previous learning rates is kept",
       otherwise: "0.5",
-      read: real("from 0 to below 1", (value) => value >= 0 && value < 1),
+      read: share,
     },
     "summary-batch-size": {
       value: "N",
@@ -127,7 +154,12 @@ export const TRAIN_GROUPS = {
   run: {
     epochs: { value: "N", help: "times to go through the training data", otherwise: "3", read: whole(1, 1_000_000) },
     steps: { value: "N", help: "instead of --epochs: steps in all", read: whole(1) },
-    "batch-size": { value: "N", help: "samples in a step", otherwise: "100; transformer 32", read: whole(1) },
+    "batch-size": {
+      value: "N",
+      help: "samples in a step",
+      otherwise: "100; transformer 32, lbfgs 1000",
+      read: whole(1),
+    },
     seed: {
       value: "N",
       help: "of the initial weights and of the order of the data",
@@ -200,30 +232,14 @@ function extentOf({ epochs, steps }: Defaults<Extent>): Extent {
   return { ...(epochs !== undefined && { epochs }), ...(steps !== undefined && { steps }) };
 }
 
-interface OptimizerEntry {
+/** An optimiser, model or data set. */
+interface Choice {
   readonly takes: Defaults<TrainSettings>;
-  /** Why it has no use for the options of others. */
   readonly because?: string;
 }
 
-const OPTIMIZERS: Readonly<Record<TrainSettings["optimizer"], OptimizerEntry>> = {
-  newton: {
-    takes: {
-      damping: 0.3,
-      "damping-int": 1,
-      period: 10,
-      "mom-lrs": 0.5,
-      "summary-batch-size": 1000,
-      partition: "canonical",
-    },
-    because: ", which finds its own learning rates",
-  },
-  adam: { takes: { lr: 1e-3 } },
-  sgd: { takes: { lr: 0.1 } },
-};
-
 /** What the options of a run depend on: those that an entry does not take would be ignored by it. */
-const CHOICES: Readonly<Record<"optimizer" | "model" | "dataset", Readonly<Record<string, OptimizerEntry>>>> = {
+const CHOICES: Readonly<Record<"optimizer" | "model" | "dataset", Readonly<Record<string, Choice>>>> = {
   optimizer: OPTIMIZERS,
   model: MODELS,
   dataset: DATASETS,
@@ -234,13 +250,13 @@ type Chosen = Pick<TrainSettings, "optimizer" | "model" | "dataset">;
 /** The options of a new run, with the defaults of whatever was chosen. @throws OptionError */
 function settingsOf(given: Partial<TrainSettings>): TrainSettings {
   const { model = "perceptron", optimizer = "newton" } = given;
-  const { suits = {} } = modelEntry(model);
+  const suits = { ...modelEntry(model).suits, ...optimizerEntry(optimizer).suits };
   const { dataset = suits.dataset ?? "mnist" } = given;
   const chosen = { model, dataset, optimizer };
   refuseIgnored(chosen, Object.keys(given));
   const { kind, takes, needs } = datasetEntry(dataset);
   checkKind(model, dataset, kind);
-  const own: Defaults<TrainSettings> = { ...OPTIMIZERS[optimizer].takes, ...modelEntry(model).takes, ...takes };
+  const own: Defaults<TrainSettings> = { ...optimizerEntry(optimizer).takes, ...modelEntry(model).takes, ...takes };
   const all = { seed: 0, "batch-size": 100, threads: availableParallelism(), "eval-samples": undefined };
   const length = given.steps === undefined ? { epochs: 3 } : {};
   const defaults = { ...chosen, ...all, ...length, ...own };
@@ -269,6 +285,18 @@ function refuseIgnored(chosen: Chosen, given: readonly string[]): void {
       `${listed(same, "and")} would be ignored by ${name}${because}; only ${listed(who, "and")} ${who.length > 1 ? "have" : "has"} ${same.length > 1 ? "them" : "it"}`,
     );
   }
+}
+
+/** The optimisers' defaults of an option, for its help: "0.1; adam 0.001, lion 0.0001". */
+function defaultsOf(option: "lr" | "momentum" | "weight-decay" | "max-iter" | "history-size"): string {
+  const takers = namesOf(OPTIMIZERS).flatMap((name) => {
+    const value = optimizerEntry(name).takes[option];
+    return value === undefined ? [] : [{ name, value }];
+  });
+  const values = [...new Set(takers.map(({ value }) => value))];
+  if (values.length === 1) return String(values[0]);
+  const namesWith = (value: number): string[] => takers.filter((each) => each.value === value).map(({ name }) => name);
+  return values.map((value) => `${namesWith(value).join(", ")} ${value}`).join("; ");
 }
 
 function namesOf<Table extends object>(table: Table): (keyof Table & string)[] {

@@ -1,0 +1,156 @@
+import type { Dataset, Loader } from "../datasets/index.ts";
+import type { Engine } from "../engine/index.ts";
+import type { Loss, Module } from "../nn/index.ts";
+import {
+  AdamUpdater,
+  AdamWUpdater,
+  LBFGS,
+  LionUpdater,
+  MuonUpdater,
+  NewtonSummary,
+  Optimizer,
+  ProdigyUpdater,
+  RMSpropUpdater,
+  ScheduleFreeAdamWUpdater,
+  SGDUpdater,
+  type TrainingOptimizer,
+  type Updater,
+} from "../optim/index.ts";
+import { partition } from "../summary/index.ts";
+import type { Defaults } from "./options.ts";
+
+/** The options of `grnewt train` that belong to some optimisers. */
+export interface OptimizerSettings {
+  readonly seed: number;
+  readonly lr?: number;
+  readonly momentum?: number;
+  readonly "weight-decay"?: number;
+  readonly "max-iter"?: number;
+  readonly "history-size"?: number;
+  readonly damping?: number;
+  readonly "damping-int"?: number;
+  readonly period?: number;
+  readonly "mom-lrs"?: number;
+  readonly "summary-batch-size"?: number;
+  readonly partition?: string;
+}
+
+/** What an optimiser is made for. */
+export interface Parts {
+  readonly model: Module;
+  readonly loss: Loss;
+  readonly engine: Engine;
+  readonly train: Dataset;
+}
+
+interface OptimizerEntry {
+  /** What a run calls it. */
+  readonly title: string;
+  /** Its options, with their defaults. */
+  readonly takes: Defaults<Omit<OptimizerSettings, "seed">>;
+  /** Why it has no use for the options of others. */
+  readonly because?: string;
+  /** Defaults of other options that suit it. */
+  readonly suits?: { readonly "batch-size": number };
+  readonly create: (settings: OptimizerSettings, parts: Parts) => Promise<TrainingOptimizer>;
+}
+
+/** The optimisers of `grnewt train`. */
+export const OPTIMIZERS = {
+  newton: {
+    title: "NewtonSummary",
+    takes: {
+      damping: 0.3,
+      "damping-int": 1,
+      period: 10,
+      "mom-lrs": 0.5,
+      "summary-batch-size": 1000,
+      partition: "canonical",
+    },
+    because: ", which finds its own learning rates",
+    create: createNewton,
+  },
+  sgd: withRate("SGD", { lr: 0.1, momentum: 0.9, "weight-decay": 0 }, (given) => new SGDUpdater(given)),
+  adam: withRate("Adam", { lr: 1e-3, "weight-decay": 0 }, (given) => new AdamUpdater(given)),
+  adamw: withRate("AdamW", { lr: 1e-3, "weight-decay": 0.01 }, (given) => new AdamWUpdater(given)),
+  rmsprop: withRate("RMSprop", { lr: 1e-3, momentum: 0, "weight-decay": 0 }, (given) => new RMSpropUpdater(given)),
+  lion: withRate("Lion", { lr: 1e-4, "weight-decay": 0 }, (given) => new LionUpdater(given)),
+  // With lengths as AdamW's, one rate suits the matrices and what AdamW takes over.
+  muon: withRate("Muon, AdamW", { lr: 1e-3, momentum: 0.95, "weight-decay": 0.1 }, ({ momentum, weightDecay }) => {
+    const others = new AdamWUpdater({ weightDecay });
+    return new MuonUpdater({ momentum, weightDecay, adjustLrFn: "match_rms_adamw", others });
+  }),
+  "schedule-free": withRate(
+    "schedule-free AdamW",
+    { lr: 2.5e-3, "weight-decay": 0 },
+    (given) => new ScheduleFreeAdamWUpdater(given),
+  ),
+  prodigy: withRate("Prodigy", { lr: 1, "weight-decay": 0 }, (given) => new ProdigyUpdater(given)),
+  lbfgs: {
+    title: "L-BFGS",
+    takes: { lr: 1, "max-iter": 20, "history-size": 10 },
+    // Curvature that is taken from differences of gradients drowns in the noise of small batches.
+    suits: { "batch-size": 1000 },
+    create: ({ lr, "max-iter": maxIter, "history-size": historySize }, { model, loss, engine }) =>
+      LBFGS.create(model, loss, { ...quiet(engine), lr: lr!, maxIter: maxIter!, historySize: historySize! }),
+  },
+} satisfies Record<string, OptimizerEntry>;
+
+/** The name of an optimiser. */
+export type OptimizerName = keyof typeof OPTIMIZERS;
+
+/** The optimiser of that name. */
+export function optimizerEntry(name: OptimizerName): OptimizerEntry {
+  return OPTIMIZERS[name];
+}
+
+/** Batches in an order drawn anew each epoch. A last one of a single sample is left out: batch norm has no use for it. */
+export function shuffled(data: Dataset, batchSize: number, seed: number): Loader {
+  return data.loader({ batchSize, shuffle: true, seed, dropLast: batchSize > 1 && data.length % batchSize === 1 });
+}
+
+/** What an optimiser would log is in the run's events too, from which the display warns. */
+function quiet(engine: Engine) {
+  return { engine, log: () => {} };
+}
+
+interface RateSettings {
+  readonly lr: number;
+  readonly momentum?: number;
+  readonly "weight-decay": number;
+}
+
+/** An updater's own options: what it takes beside the learning rate. */
+type UpdaterSettings<Takes> = { readonly weightDecay: number } & {
+  readonly [Name in keyof Takes & "momentum"]: number;
+};
+
+/** An updater with a fixed learning rate. */
+function withRate<Takes extends RateSettings>(
+  title: string,
+  takes: Takes,
+  updater: (settings: UpdaterSettings<Takes>) => Updater,
+): OptimizerEntry & { readonly takes: Takes } {
+  return {
+    title,
+    takes,
+    create: ({ lr, momentum, "weight-decay": weightDecay }, { model, loss, engine }) => {
+      const own = { weightDecay, ...("momentum" in takes && { momentum }) } as UpdaterSettings<Takes>;
+      return Optimizer.create(model, loss, { ...quiet(engine), updater: updater(own), lr: lr! });
+    },
+  };
+}
+
+function createNewton(settings: OptimizerSettings, { model, loss, engine, train }: Parts): Promise<TrainingOptimizer> {
+  return NewtonSummary.create(model, loss, {
+    ...quiet(engine),
+    partition: partition.byName(model, settings.partition!),
+    hgLoader: shuffled(train, settings["summary-batch-size"]!, settings.seed + 1),
+    updater: new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
+    damping: settings.damping!,
+    periodHg: settings.period!,
+    momLrs: settings["mom-lrs"]!,
+    removeNegative: true,
+    nesterov: { dampingInt: settings["damping-int"]! },
+  });
+}
