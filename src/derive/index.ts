@@ -1,5 +1,5 @@
 export { type MultiIndex, productCount } from "./multi-index.ts";
-export { gradients } from "./reverse.ts";
+export { gradients, hessianProduct } from "./reverse.ts";
 export { BATCH_SHARE, type BatchSplit, splitBatch } from "./split.ts";
 export type { GroupIndex } from "./stack.ts";
 export { type Seed, type SummaryGraph, summarize, type Term, type TermKind } from "./summary.ts";

@@ -1,5 +1,5 @@
 import type { Builder, Node } from "../graph/index.ts";
-import { add, mul, scalar } from "../ops/index.ts";
+import { add, mul, scalar, stopGradient, sum } from "../ops/index.ts";
 import { activeNodes } from "./active.ts";
 
 /**
@@ -55,4 +55,21 @@ function pullChoice(b: Builder, frozen: Node, bar: Node, input: Node): Node | un
 export function gradients(b: Builder, loss: Node, sources: readonly Node[]): (Node | undefined)[] {
   const bars = adjoints(b, loss, activeNodes(loss, sources));
   return sources.map((source) => bars.get(source));
+}
+
+/**
+ * H v at `sources`, H the Hessian of the loss that `slopes` are the gradient of: the gradient of ⟨∇L, v⟩ with v held fixed, by
+ * reverse mode over reverse mode (Griewank & Walther, 2008, §5). Undefined where a product is zero by structure.
+ * @param slopes ∂L/∂source, and `vectors` the parts of v, one for each source.
+ */
+export function hessianProduct(
+  b: Builder,
+  slopes: readonly (Node | undefined)[],
+  vectors: readonly Node[],
+  sources: readonly Node[],
+): (Node | undefined)[] {
+  const terms = slopes.flatMap((slope, i) => (slope ? [sum(b, mul(b, slope, stopGradient(b, vectors[i]!)))] : []));
+  if (terms.length === 0) return sources.map(() => undefined);
+  const along = terms.reduce((x, y) => add(b, x, y));
+  return gradients(b, along, sources);
 }

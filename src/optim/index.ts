@@ -9,6 +9,7 @@ export type {
   NewtonSummaryOptions,
   NonFinitePolicy,
 } from "./newton-options.ts";
+export { NewtonStochasticHv, type NewtonStochasticHvOptions } from "./newton-stochastic-hv.ts";
 export { NewtonSummary, type NewtonSummaryState } from "./newton-summary.ts";
 export { Optimizer, type OptimizerOptions } from "./optimizer.ts";
 export type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
@@ -38,3 +39,4 @@ export { type MuonOptions, MuonUpdater } from "./updaters/muon.ts";
 export { type ProdigyOptions, ProdigyUpdater } from "./updaters/prodigy.ts";
 export { type RMSpropOptions, RMSpropUpdater } from "./updaters/rmsprop.ts";
 export { type ScheduleFreeAdamWOptions, ScheduleFreeAdamWUpdater } from "./updaters/schedule-free.ts";
+export { type StochasticHvOptions, StochasticHvUpdater } from "./updaters/stochastic-hv.ts";

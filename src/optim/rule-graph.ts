@@ -17,6 +17,13 @@ export interface RuleTarget {
   readonly parameter: Node;
 }
 
+/** One parameter with what the loss tells of it. */
+export interface RuleSubject extends RuleTarget {
+  readonly gradient: Node;
+  /** Its part of H v, for a rule that asks for one. */
+  readonly product: Node | undefined;
+}
+
 /** What a rule makes of all parameters. */
 export interface AppliedRule {
   /** By parameter. */
@@ -34,7 +41,7 @@ export function scalarsOf(updater: Updater, step: number): [string, number][] {
 export function applyRule(
   b: Builder,
   updater: Updater,
-  targets: readonly (RuleTarget & { readonly gradient: Node })[],
+  targets: readonly RuleSubject[],
   names: RuleNames,
 ): AppliedRule {
   return traceApart(b, () => {
@@ -44,9 +51,10 @@ export function applyRule(
     const kept = new Map<string, Node>();
     const sums: Record<string, Tensor> = {};
     for (const target of targets) {
-      const { name, parameter } = target;
+      const { name, parameter, gradient, product } = target;
       const known = between(b, updater, target, names);
-      const made = updater.update({ ...known, gradient: new Tensor(target.gradient), scalars, shared });
+      const slopes = { gradient: new Tensor(gradient), ...(product && { hessianProduct: new Tensor(product) }) };
+      const made = updater.update({ ...known, ...slopes, scalars, shared });
       directions.set(name, checked(updater, `the direction of ${name}`, made.direction, parameter.shape));
       for (const [each, value] of entriesOf(updater, "state", Object.keys(known.state), made.state))
         kept.set(names.state(each, name), checked(updater, `state "${each}" of ${name}`, value, parameter.shape));
@@ -81,6 +89,22 @@ export function evaluationOffset(b: Builder, updater: Updater, target: RuleTarge
     const offset = updater.evaluation?.(between(b, updater, target, names));
     return offset && checked(updater, `the evaluation of ${target.name}`, offset, target.parameter.shape);
   });
+}
+
+/** The vector that a rule wants to be multiplied by the Hessian, parameter by parameter; undefined for one that wants none. */
+export function hessianVectors(
+  b: Builder,
+  updater: Updater,
+  targets: readonly RuleTarget[],
+  names: RuleNames,
+): Node[] | undefined {
+  if (!updater.hessianVector) return undefined;
+  return traceApart(b, () =>
+    targets.map((target) => {
+      const vector = updater.hessianVector!(between(b, updater, target, names));
+      return checked(updater, `the hessianVector of ${target.name}`, vector, target.parameter.shape);
+    }),
+  );
 }
 
 /** What is known of a parameter between two steps. */

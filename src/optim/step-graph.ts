@@ -1,4 +1,4 @@
-import { gradients } from "../derive/index.ts";
+import { gradients, hessianProduct } from "../derive/index.ts";
 import { type DataSpec, dataInputs, type Needs, type Objective, type Source, variableInput } from "../engine/index.ts";
 import { type Builder, GraphBuilder, graphOf, type Node } from "../graph/index.ts";
 import {
@@ -20,7 +20,8 @@ import {
   where,
 } from "../ops/index.ts";
 import { directionInput, type NamedGroup } from "../summary/index.ts";
-import { applyRule, evaluationOffset } from "./rule-graph.ts";
+import { OptionError } from "../util/errors.ts";
+import { applyRule, evaluationOffset, hessianVectors, type RuleTarget } from "./rule-graph.ts";
 import type { Updater } from "./updater.ts";
 
 /** Where a step's gradient comes from: the loss of a batch, or the caller. */
@@ -60,18 +61,16 @@ interface Directions {
 
 /** The updater's directions from a gradient, with its new state; and where a batch gives it the loss, and buffers' values. */
 function directions(b: Builder, parts: StepParts, from: GradientSource): Directions {
-  const { objective, groups, updater } = parts;
-  const members = groups.flatMap((group) => group.members);
   const outputs = new Map<string, Node>();
-  const { slopes, assigned, needs } =
-    from.kind === "batch" ? traced(b, objective, members, from.spec, outputs) : given(b, objective, members);
+  const { slopes, products, assigned, needs } =
+    from.kind === "batch" ? traced(b, parts, from.spec, outputs) : given(b, parts);
   const gradient = parts.clipGradNorm === undefined ? slopes : clipped(b, slopes, parts.clipGradNorm);
-  const targets = members.map((name, i) => ({
-    name,
-    parameter: inputOf(b, objective, name),
+  const subjects = targetsOf(b, parts).map((target, i) => ({
+    ...target,
     gradient: gradient[i]!,
+    product: products?.[i],
   }));
-  const { directions: made, kept } = applyRule(b, updater, targets, names);
+  const { directions: made, kept } = applyRule(b, parts.updater, subjects, names);
   for (const [name, node] of kept) outputs.set(name, node);
   return { outputs, directions: made, assigned, needs };
 }
@@ -80,33 +79,41 @@ function inputOf(b: Builder, { variables }: Objective, name: string): Node {
   return variableInput(b, name, variables.get(name)!);
 }
 
-/** Where a step's gradient comes from, in the graph. */
+/** The parameters that a step moves, group by group. */
+function targetsOf(b: Builder, { groups, objective }: StepParts): RuleTarget[] {
+  return groups.flatMap(({ members }) => members.map((name) => ({ name, parameter: inputOf(b, objective, name) })));
+}
+
+/** What a rule reads of the loss, in the graph: one node for each parameter. */
 interface Slopes {
   readonly slopes: readonly Node[];
+  /** The parts of H v, for a rule that asks for them. */
+  readonly products: readonly Node[] | undefined;
   readonly assigned: readonly Node[];
   readonly needs: Needs;
 }
 
-function traced(
-  b: Builder,
-  objective: Objective,
-  members: readonly string[],
-  spec: DataSpec,
-  outputs: Map<string, Node>,
-): Slopes {
-  const { loss, assigned, checks, masks } = objective.trace(b, dataInputs(b, spec));
+function traced(b: Builder, parts: StepParts, spec: DataSpec, outputs: Map<string, Node>): Slopes {
+  const { loss, assigned, checks, masks } = parts.objective.trace(b, dataInputs(b, spec));
   outputs.set(names.loss, loss);
   for (const [name, node] of assigned) outputs.set(names.updated(name), node);
-  const parameters = members.map((name) => inputOf(b, objective, name));
-  const slopes = gradients(b, loss, parameters).map(
-    (slope, i) => slope ?? broadcast(b, scalar(b, 0), parameters[i]!.shape),
-  );
-  return { slopes, assigned: [...assigned.values()], needs: { checks, masks } };
+  const targets = targetsOf(b, parts);
+  const parameters = targets.map(({ parameter }) => parameter);
+  const filled = (found: readonly (Node | undefined)[]): Node[] =>
+    found.map((node, i) => node ?? broadcast(b, scalar(b, 0), parameters[i]!.shape));
+  const slopes = gradients(b, loss, parameters);
+  const vectors = hessianVectors(b, parts.updater, targets, names);
+  const products = vectors && filled(hessianProduct(b, slopes, vectors, parameters));
+  return { slopes: filled(slopes), products, assigned: [...assigned.values()], needs: { checks, masks } };
 }
 
-function given(b: Builder, { variables }: Objective, members: readonly string[]): Slopes {
-  const slopes = members.map((name) => input(b, names.gradient(name), variables.get(name)!.shape));
-  return { slopes, assigned: [], needs: { checks: [], masks: [] } };
+function given(b: Builder, parts: StepParts): Slopes {
+  if (parts.updater.hessianVector)
+    throw new OptionError(
+      `updater ${parts.updater.name}: a step needs a batch, for its product with the Hessian; found a gradient`,
+    );
+  const slopes = targetsOf(b, parts).map(({ name, parameter }) => input(b, names.gradient(name), parameter.shape));
+  return { slopes, products: undefined, assigned: [], needs: { checks: [], masks: [] } };
 }
 
 /** `torch.nn.utils.clip_grad_norm_`: all gradients times min(1, bound / (norm + 1e-6)). */
@@ -181,9 +188,7 @@ export function directionSource(parts: StepParts, from: GradientSource): Source<
 export function applySource(parts: StepParts): Source<null> {
   const b = new GraphBuilder();
   const moves = new Map(
-    parts.groups
-      .flatMap(({ members }) => members)
-      .map((name) => [name, input(b, names.direction(name), parts.objective.variables.get(name)!.shape)]),
+    targetsOf(b, parts).map(({ name, parameter }) => [name, input(b, names.direction(name), parameter.shape)]),
   );
   const outputs = new Map<string, Node>();
   check(b, applied(b, parts, moves, outputs), outputs);
@@ -194,13 +199,10 @@ export function applySource(parts: StepParts): Source<null> {
 export function evaluationSource(parts: StepParts): Source<null> {
   const b = new GraphBuilder();
   const offsets = new Map(
-    parts.groups
-      .flatMap(({ members }) => members)
-      .map((name) => {
-        const parameter = inputOf(b, parts.objective, name);
-        const none = broadcast(b, scalar(b, 0), parameter.shape);
-        return [name, evaluationOffset(b, parts.updater, { name, parameter }, names) ?? none];
-      }),
+    targetsOf(b, parts).map((target) => {
+      const none = broadcast(b, scalar(b, 0), target.parameter.shape);
+      return [target.name, evaluationOffset(b, parts.updater, target, names) ?? none];
+    }),
   );
   const outputs = new Map<string, Node>();
   applied(b, parts, offsets, outputs);

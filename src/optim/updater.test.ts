@@ -19,6 +19,7 @@ import {
   ScheduleFreeAdamWUpdater,
   type SGDOptions,
   SGDUpdater,
+  StochasticHvUpdater,
   type Updater,
   type UpdaterInputs,
 } from "./index.ts";
@@ -262,6 +263,7 @@ describe("every optimiser compiles one program and keeps no more tensors from st
     new MuonUpdater({ others: new AdamWUpdater() }),
     new ProdigyUpdater(),
     new ScheduleFreeAdamWUpdater({ warmupSteps: 3 }),
+    new StochasticHvUpdater(),
   ];
   const own = { ...Object.fromEntries(updaters.map((updater) => [updater.name, updater])), LBFGS: undefined };
   test.each(Object.entries(own))("%s", async (_name, updater) => {

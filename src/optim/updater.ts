@@ -12,6 +12,8 @@ export interface UpdaterInputs {
   readonly scalars: Readonly<Record<string, Tensor>>;
   /** The rule's numbers for all parameters together, as they are before the step. */
   readonly shared: Readonly<Record<string, Tensor>>;
+  /** For a rule with `hessianVector`: this parameter's part of H v. */
+  readonly hessianProduct?: Tensor;
 }
 
 /** What is known of a parameter between two steps. */
@@ -57,6 +59,11 @@ export interface Updater {
   scalars?(step: number): Readonly<Record<string, number>>;
   /** Writes the rule for one parameter. It is called once for each when a step is compiled, not at each step. */
   update(inputs: UpdaterInputs): UpdaterOutputs;
+  /**
+   * For a rule that reads a product H v with the Hessian of the step's loss: this parameter's part of v. The product, over all
+   * parameters together and exact, is `hessianProduct` of `update`'s inputs. Such a rule takes no gradients from the caller.
+   */
+  hessianVector?(inputs: EvaluationInputs): Tensor;
   /**
    * For a rule that trains other weights than those to use afterwards: the latter are the parameter less the learning rate
    * times this.

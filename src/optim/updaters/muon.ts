@@ -43,9 +43,9 @@ export interface MuonOptions {
 
 const checkOthers: OptionCheck = (name, value) => {
   if (value === undefined) return;
-  const { update, evaluation, shared } = (value ?? {}) as Partial<Updater>;
+  const { update, evaluation, shared, hessianVector } = (value ?? {}) as Partial<Updater>;
   if (typeof update !== "function") throw new OptionError(`${name} must be an updater; found ${String(value)}`);
-  if (evaluation || shared)
+  if (evaluation || shared || hessianVector)
     throw new OptionError(`${name} must be an updater of single parameters that gives the weights that it trains`);
 };
 

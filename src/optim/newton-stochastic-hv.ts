@@ -1,0 +1,44 @@
+import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
+import type { ParameterGroup } from "../summary/index.ts";
+import { OptionError } from "../util/errors.ts";
+import type { NewtonSummaryOptions } from "./newton-options.ts";
+import { NewtonSummary } from "./newton-summary.ts";
+import { type StochasticHvOptions, StochasticHvUpdater } from "./updaters/stochastic-hv.ts";
+
+/** Options of {@link NewtonStochasticHv}: those of {@link NewtonSummary} without its updater. */
+export interface NewtonStochasticHvOptions extends Omit<NewtonSummaryOptions, "updater" | "momentum" | "momentumDamp"> {
+  /** How the direction is learned. */
+  readonly direction?: StochasticHvOptions;
+}
+
+function create(model: Module, loss: Loss, options?: NewtonStochasticHvOptions): Promise<NewtonSummary>;
+function create(
+  groups: readonly ParameterGroup<Parameter>[],
+  loss: FullLoss,
+  options?: NewtonStochasticHvOptions,
+): Promise<NewtonSummary>;
+async function create(
+  target: Module | readonly ParameterGroup<Parameter>[],
+  loss: Loss,
+  { direction, ...options }: NewtonStochasticHvOptions = {},
+): Promise<NewtonSummary> {
+  for (const name of ["updater", "momentum", "momentumDamp"])
+    if (name in options)
+      throw new OptionError(`${name} would be ignored beside direction, which NewtonStochasticHv learns`);
+  return await NewtonSummary.create(target as Module, loss, {
+    ...options,
+    updater: new StochasticHvUpdater(direction),
+  });
+}
+
+/**
+ * {@link NewtonSummary} along a learned direction: d ← d − lr (H d + ridge d − g) at each step, with the exact product H d on
+ * the step's batch; the rates come from summaries along d. See {@link StochasticHvUpdater}.
+ */
+export const NewtonStochasticHv = {
+  /**
+   * @param target a model, or groups of parameters, as for {@link NewtonSummary.create}.
+   * @throws OptionError, PartitionError
+   */
+  create,
+};
