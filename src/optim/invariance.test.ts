@@ -45,6 +45,7 @@ test.each<[string, NewtonSummaryOptions]>([
   ["no regularisation", { damping: 0.1, noregul: true }],
   ["normalised directions", { damping: 0.5, normalizeDirs: true, periodHg: 2 }],
   ["interactions left out", { damping: 0.3, diagonal: true }],
+  ["third derivatives at every second summary", { damping: 0.5, periodOrder3: 2 }],
 ])("the scale and sign of a group's direction change nothing: %s", async (_what, options) => {
   const plain = await run([1, 1, 1, 1], options);
   const property = fc.asyncProperty(factors, async (scale) => {

@@ -73,6 +73,11 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   readonly damping?: number | readonly number[];
   /** Steps from one summary to the next; 10 by default. */
   readonly periodHg?: number;
+  /**
+   * Every so many summaries take the third derivatives, 1 by default: each does. The others cost less; D is then estimated from
+   * the last ones, taken to be the same for directions of the same norm.
+   */
+  readonly periodOrder3?: number;
   /** How much of the previous rates is kept, in [0, 1); 0.5 by default. */
   readonly momLrs?: number;
   /** Instead of cubic regularisation: added to the diagonal of H̄. */
@@ -125,6 +130,7 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   "momentumDamp",
   "damping",
   "periodHg",
+  "periodOrder3",
   "momLrs",
   "movavg",
   "movavgBiasCorrection",
@@ -147,6 +153,7 @@ export interface NewtonSettings {
   readonly updater: Updater;
   readonly damping: number | readonly number[];
   readonly periodHg: number;
+  readonly periodOrder3: number;
   readonly momLrs: number;
   readonly averaging: Averaging;
   /** Summaries until the rates leave 0. */
@@ -171,8 +178,9 @@ export interface NewtonSettings {
 export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): NewtonSettings {
   refuseUnknown("NewtonSummary", options, KNOWN);
   const { damping = 0.3, periodHg = 10, momLrs = 0.5, notFound = "recover", microbatch } = options;
-  const { summaryMode = "train" } = options;
+  const { summaryMode = "train", periodOrder3 = 1 } = options;
   checkWhole("periodHg", periodHg, 1);
+  checkWhole("periodOrder3", periodOrder3, 1);
   checkShare("momLrs", momLrs);
   if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
   checkOneOf("notFound", notFound, ["recover", "compatible"]);
@@ -195,6 +203,7 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
     updater: updaterOf(options),
     damping,
     periodHg,
+    periodOrder3,
     momLrs,
     ...averagingOf(options),
     momOrder3,

@@ -1,25 +1,17 @@
-import { defaultEngine, type EngineTensor, inTurn, samplesOf, specOf } from "../engine/index.ts";
+import { defaultEngine, inTurn, samplesOf } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
-import {
-  compileRest,
-  directionInput,
-  type NamedGroup,
-  type ParameterGroup,
-  runSummary,
-  type Summary,
-  SummaryMean,
-  summarySource,
-} from "../summary/index.ts";
+import { type NamedGroup, type ParameterGroup, SummaryMean } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
-import { firstRates, nextRates, type RateState } from "./rate-state.ts";
+import { firstRates, nextRates, type RateState, takesOrder3 } from "./rate-state.ts";
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
 import { checkIdentity, checkProgress, type Identity, identityOf } from "./saved-state.ts";
 import { placeSchedules, type Schedule, type Scheduled } from "./schedule.ts";
 import { type Proposal, type StepInput, Stepper, type StepperState } from "./stepper.ts";
+import { takeSummary } from "./take-summary.ts";
 import { resolveTarget } from "./target.ts";
 
 /** A saved state of {@link NewtonSummary}: all but parameters and buffers, which are the model's `stateDict()`. */
@@ -346,43 +338,16 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     batches: HgBatches,
     signal: AbortSignal | undefined,
   ): Promise<{ rates: RateState; record: UpdateRecord }> {
+    const order3 = takesOrder3(this.#rates, this.#settings);
+    const warn = (message: string): void => this.#warn(message, "microbatches");
     const mean = new SummaryMean();
-    for await (const batch of batches)
-      mean.add(batch ? samplesOf(batch) : 1, await this.#summarize(proposal.directions, batch, signal));
+    for await (const batch of batches) {
+      const inputs = { directions: proposal.directions, batch, order3, signal, warn };
+      mean.add(batch ? samplesOf(batch) : 1, await takeSummary(this.#stepper, this.#settings, inputs));
+    }
     const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
     const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };
     return nextRates(this.#rates, mean.result(), proposal.norms, settings);
-  }
-
-  async #summarize(
-    directions: Readonly<Record<string, EngineTensor>>,
-    batch: Batch | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<Summary> {
-    const { engine, programs, parts, random } = this.#stepper;
-    const { microbatch, summaryMode } = this.#settings;
-    const spec = specOf(batch);
-    const key = (): string => `${spec.key} ${summaryMode ?? this.#stepper.mode}`;
-    const source = () => summarySource(parts.objective, parts.groups, batch, summaryMode);
-    const known = await programs.get(() => `summary ${key()}`, source);
-    const { split, samples } = known.plan;
-    if (microbatch !== undefined && !split.splits)
-      throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
-    // The memory of a batch that cannot be split was reckoned for so many samples.
-    const more = batch && !split.splits && samplesOf(batch) > samples ? ` of ${samplesOf(batch)}` : "";
-    const program = more ? await programs.get(() => `summary${more} ${key()}`, source) : known;
-    const passes = 1 + program.plan.rest.length;
-    const cut = passes > 1 ? `; to save memory they are computed in ${passes} passes` : "";
-    if (batch && !split.splits) this.#warn(`summaries are not split into microbatches: ${split.reason}${cut}`);
-    const besides = await compileRest(program.plan, (name, each) =>
-      programs.get(
-        () => `${name}${more} ${key()}`,
-        () => each,
-      ),
-    );
-    const named = Object.fromEntries(Object.entries(directions).map(([name, u]) => [directionInput(name), u]));
-    const tensors = { ...(await this.#stepper.variables()), ...named };
-    return await runSummary({ engine, program, ...besides, tensors, batch, microbatch, random, signal }, this.groups);
   }
 
   /** The batches for a summary. */

@@ -15,6 +15,8 @@ export interface RateState {
   readonly average?: AverageState;
   /** The running average of D. */
   readonly D?: Float64Array;
+  /** With `periodOrder3`: the last third derivatives that were taken, for directions of norm 1. */
+  readonly order3?: Float64Array;
   /** What clipping remembers of earlier rates. */
   readonly clipped?: ClipHistory;
   /** With `normalizeDirs`: what each group's direction is multiplied by, until the next summary. */
@@ -28,6 +30,11 @@ export function firstRates(): RateState {
   return { summaries: 0, misses: 0 };
 }
 
+/** Whether the next summary takes third derivatives. */
+export function takesOrder3({ summaries, order3 }: RateState, { periodOrder3 }: NewtonSettings): boolean {
+  return summaries % periodOrder3 === 0 || !order3;
+}
+
 /** The state after a summary, and its record. */
 export function nextRates(
   last: RateState,
@@ -35,8 +42,9 @@ export function nextRates(
   norms: Float64Array,
   settings: NewtonSettings,
 ): { rates: RateState; record: UpdateRecord } {
+  const thirds = takesOrder3(last, settings) ? summary.order3 : times(last.order3!, norms, 1.5);
   const scale = settings.normalizeDirs ? norms.map((norm) => (norm > 0 ? 1 / Math.sqrt(norm) : 1)) : undefined;
-  const { H, g, order3 } = scale ? scaled(summary, scale) : summary;
+  const { H, g, order3 } = scale ? scaled({ ...summary, order3: thirds }, scale) : { ...summary, order3: thirds };
   const { mean, state } = nextAverage(last.average, { H, g, order3 }, settings.averaging);
   const D = average(
     last.D,
@@ -54,6 +62,7 @@ export function nextRates(
     summaries: last.summaries + 1,
     average: state,
     D,
+    ...(settings.periodOrder3 > 1 && { order3: times(thirds, norms, -1.5) }),
     ...(clipped && { clipped }),
     smoothed,
     misses: outcome.found || waits ? 0 : last.misses + 1,
@@ -68,6 +77,11 @@ export function nextRates(
     rates: smoothed.slice(),
   };
   return { rates, record: raw ? { ...record, rawRates: raw } : record };
+}
+
+/** Third derivatives along directions u as they are for u times Σ u² to a power; 0 along those that are 0. */
+function times(order3: Float64Array, norms: Float64Array, power: number): Float64Array {
+  return order3.map((value, s) => (norms[s]! > 0 ? value * norms[s]! ** power : 0));
 }
 
 /** The summary along directions that are each multiplied by a number. */

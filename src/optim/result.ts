@@ -6,7 +6,7 @@ import type { Batch } from "../util/ndarray.ts";
 export interface UpdateRecord {
   /** The loss on the summary's batch. */
   readonly loss: number;
-  /** H̄, ḡ and order3 as the rates were computed from them: averaged as the options say, scaled with `normalizeDirs`. */
+  /** H̄, ḡ and order3 as the rates were computed from them: averaged and estimated as the options say, scaled with `normalizeDirs`. */
   readonly H: Float64Array;
   readonly g: Float64Array;
   readonly order3: Float64Array;

@@ -75,7 +75,7 @@ export function checkProgress(
     throw new StateError(`state: dampingInt is ${dampingInt}`);
   if (typeof rates !== "object" || rates === null || !whole(rates.misses) || !whole(rates.summaries))
     throw new StateError("state: the learning rates are damaged");
-  checkArrays(rates, { smoothed: groups, D: groups, scale: groups });
+  checkArrays(rates, { smoothed: groups, D: groups, order3: groups, scale: groups });
   checkClipped(rates.clipped, groups, clipping);
   if (rates.average) checkAverage(rates.average, groups, averaging.kind);
 }

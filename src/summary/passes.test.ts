@@ -19,10 +19,10 @@ const model = new Sequential(
 );
 const batch = { x: wave(5, 3), y: wave(5, 2) };
 
-async function summaryWithin(limit: number) {
+async function summaryWithin(limit: number, order3 = true) {
   const target = objective(model, losses.mse);
   const groups = nameGroups(canonical(model), target.variables);
-  const source = summarySource(target, groups, batch, undefined, limit);
+  const source = summarySource(target, groups, batch, { limit, order3 });
   const program = { session: await engine.compile(source.graph), plan: source.plan };
   const besides = await compileRest(source.plan, async (_, { graph, plan }) => ({
     session: await engine.compile(graph),
@@ -49,4 +49,16 @@ test("a summary in passes is that in one, however finely the groups are cut", as
   }
   expect(Math.max(...counts)).toBeGreaterThan(10);
   expect(counts.size).toBeGreaterThan(2);
+});
+
+test("without third derivatives the rest is the same, in fewer passes and operations", async () => {
+  const target = objective(model, losses.mse);
+  const groups = nameGroups(canonical(model), target.variables);
+  const operations = (order3: boolean) => summarySource(target, groups, batch, { order3 }).graph.nodes.length;
+  expect(operations(false)).toBeLessThan(operations(true));
+  for (const limit of [Number.POSITIVE_INFINITY, 150]) {
+    const [whole, cheap] = [await summaryWithin(limit), await summaryWithin(limit, false)];
+    if (whole.passes > 1) expect(cheap.passes).toBeLessThan(whole.passes);
+    expect(cheap.summary).toEqual({ ...whole.summary, order3: new Float64Array(groups.length) });
+  }
 });

@@ -11,19 +11,25 @@ export interface Pass {
   readonly terms: readonly Term[];
 }
 
+/** All but the third derivatives: without them there are no second tangents either. */
 const FIRST: ReadonlySet<TermKind> = new Set(["loss", "g", "H", "cross", "entry", "exit"]);
 const THIRD: ReadonlySet<TermKind> = new Set(["loss", "order3"]);
 
 /** In how many blocks the groups may be cut, fewer being cheaper. */
 const BLOCKS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
 
-/** The terms of some kinds in one pass, all by default. */
-export function onePass(
+/** A summary in one pass. */
+export function onePass(b: Builder, loss: Node, seeds: readonly Seed[], order3: boolean): Pass {
+  return passOf(b, loss, seeds, "", order3 ? undefined : FIRST);
+}
+
+/** The terms of some kinds, all by default. */
+function passOf(
   b: Builder,
   loss: Node,
   seeds: readonly Seed[],
-  name: string = "",
-  kinds?: ReadonlySet<TermKind>,
+  name: string,
+  kinds: ReadonlySet<TermKind> | undefined,
 ): Pass {
   const { packed, terms } = summarize(b, loss, seeds, kinds);
   return { name, graph: graphOf({ packed }), terms };
@@ -39,12 +45,11 @@ export function severalPasses(
   b: Builder,
   loss: Node,
   seeds: readonly Seed[],
-  samples: number,
-  limit: number,
+  { samples, limit, order3 }: { readonly samples: number; readonly limit: number; readonly order3: boolean },
 ): readonly Pass[] {
   const groups = [...new Set(seeds.map(({ group }) => group))];
   const pass = (name: string, chosen: readonly GroupIndex[], kinds: ReadonlySet<TermKind>): Pass =>
-    onePass(
+    passOf(
       b,
       loss,
       seeds.filter(({ group }) => chosen.includes(group)),
@@ -56,7 +61,7 @@ export function severalPasses(
     pairsOf(blocks).map((chosen, i) => pass(`H ${i} of ${blocks.length} blocks`, chosen, FIRST));
   const third = (blocks: readonly GroupIndex[][]): Pass[] =>
     blocks.map((chosen, i) => pass(`order3 ${i} of ${blocks.length} blocks`, chosen, THIRD));
-  return [first, third].flatMap((passes) => {
+  return (order3 ? [first, third] : [first]).flatMap((passes) => {
     let cut: readonly Pass[] = [];
     for (const count of BLOCKS.filter((each) => each <= groups.length)) {
       cut = passes(blocksOf(groups, count));

@@ -97,23 +97,28 @@ export function traceDirected(
   return { b, loss, seeds, split, checks, masks };
 }
 
-/**
- * The graph of a summary for one kind of batch.
- * @param mode of all modules; each has its own by default.
- * @param limit real numbers at one time for a batch that cannot be split, beyond which the groups are.
- */
+/** What a summary is told. */
+export interface SummarySettings {
+  /** Of all modules; each has its own by default. */
+  readonly mode?: Mode | undefined;
+  /** Real numbers at one time for a batch that cannot be split, beyond which the groups are. */
+  readonly limit?: number;
+  /** Whether it has third derivatives, true by default; without them it costs less, and they read as 0. */
+  readonly order3?: boolean;
+}
+
+/** The graph of a summary for one kind of batch. */
 export function summarySource(
   objective: Objective,
   groups: readonly NamedGroup[],
   batch: Batch | undefined,
-  mode?: Mode,
-  limit: number = MOST_VALUES,
+  { mode, limit = MOST_VALUES, order3 = true }: SummarySettings = {},
 ): Source<SummaryPlan> {
   const { b, loss, seeds, split, checks, masks } = traceDirected(objective, groups, batch, mode);
   const samples = batch ? samplesOf(batch) : 1;
-  const whole = onePass(b, split.splits ? split.loss : loss, seeds);
+  const whole = onePass(b, split.splits ? split.loss : loss, seeds, order3);
   const fits = split.splits || peakSize(whole.graph, samples) <= limit;
-  const [first, ...rest] = fits ? [whole] : severalPasses(b, loss, seeds, samples, limit);
+  const [first, ...rest] = fits ? [whole] : severalPasses(b, loss, seeds, { samples, limit, order3 });
   const { graph, terms } = first!;
   const plan = { terms, rest, samples, checks, masks, split, width: widest(graph) };
   return { graph, plan, ...(fits ? {} : LOW_MEMORY) };
