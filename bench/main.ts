@@ -3,11 +3,10 @@
  * Every measurement is made in a process of its own, in turn over some rounds; the order of the rows alternates.
  */
 import { writeFile } from "node:fs/promises";
-import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import { describeOptions, flag, listed, type OptionTable, parseOptions, text, whole } from "../src/cli/options.ts";
 import { TextTable } from "../src/cli/table.ts";
-import { versions } from "../src/cli/versions.ts";
 import { OptionError } from "../src/util/errors.ts";
+import { machineFacts, warnIfBusy } from "./machine.ts";
 import { compareWithPytorch, pytorchVersion } from "./peers.ts";
 import { buildCase, runCase, runPython } from "./processes.ts";
 import type { Block, Measurement } from "./request.ts";
@@ -29,9 +28,6 @@ const USAGE = `npm run bench -- [${NAMES.join("] [")}]
 Without a suite's name, all run but ${listed([...ON_REQUEST])}.
 
 ${describeOptions({ options: OPTIONS }, 100)}`;
-
-/** More load than this and the times are not to be trusted. */
-const BUSY = 0.5;
 
 function threadList(value: string, name: string): number[] {
   return value.split(",").map((part) => whole(1)(part, name));
@@ -82,19 +78,8 @@ function needsPytorch(suite: SuiteName): suite is keyof typeof PEERS {
   return suite in PEERS;
 }
 
-function machineFacts(): Record<string, string> {
-  const [cpu] = cpus();
-  return {
-    ...versions(),
-    cpu: `${cpu?.model ?? "unknown"}, ${availableParallelism()} threads`,
-    memory: `${(totalmem() / 2 ** 30).toFixed(0)} GiB`,
-    load: loadavg()[0]!.toFixed(2),
-    date: new Date().toISOString(),
-  };
-}
-
 async function tools(python: string): Promise<Tools> {
-  const file = await buildCase();
+  const file = await buildCase(import.meta.dirname);
   return {
     ours: (request) => runCase(file, request),
     pytorch: async (request) => ({ blocks: await runPython<Block[]>(python, { task: "time", request }) }),
@@ -114,7 +99,7 @@ async function measureAll(rows: readonly Row[], rounds: number, using: Tools): P
 
 async function run(plan: Plan): Promise<void> {
   const machine = machineFacts();
-  if (Number(machine.load) > BUSY) console.log(`The machine is busy (load ${machine.load}): distrust the times.`);
+  warnIfBusy(machine);
   const suites = await possible(plan, machine);
   console.log(
     Object.entries(machine)

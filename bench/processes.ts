@@ -1,19 +1,21 @@
 import { execFile, fork } from "node:child_process";
 import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import type { Measurement, Request } from "./request.ts";
 
 const BENCH = fileURLToPath(new URL(".", import.meta.url));
-const CACHE = join(BENCH, "../node_modules/.cache/grnewt-bench");
+const CACHE = join(BENCH, "../node_modules/.cache");
 
-/** Translates `case.ts` to JavaScript, so that no translator is part of what is measured. Returns the file. */
-export async function buildCase(): Promise<string> {
-  await mkdir(CACHE, { recursive: true });
-  const outfile = join(CACHE, "case.mjs");
+/**
+ * Translates a folder's `case.ts` to JavaScript, so that no translator is part of what is measured. Returns the file.
+ */
+export async function buildCase(folder: string): Promise<string> {
+  const cache = join(CACHE, `grnewt-${basename(folder)}`);
+  await mkdir(cache, { recursive: true });
+  const outfile = join(cache, "case.mjs");
   await build({
-    entryPoints: [join(BENCH, "case.ts")],
+    entryPoints: [join(folder, "case.ts")],
     outfile,
     bundle: true,
     packages: "external",
@@ -25,13 +27,13 @@ export async function buildCase(): Promise<string> {
   return outfile;
 }
 
-/** Makes one measurement in a process of its own. @throws where that ends without an answer */
-export function runCase(file: string, request: Request): Promise<Measurement> {
+/** Asks a process of its own for one measurement. @throws where that ends without an answer */
+export function runCase<Answer>(file: string, request: object): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const child = fork(file, { execArgv: [] });
-    let answer: Measurement | undefined;
+    let answer: Answer | undefined;
     child.once("message", (message) => {
-      answer = message as Measurement;
+      answer = message as Answer;
     });
     child.once("error", reject);
     child.once("exit", (code, signal) => {

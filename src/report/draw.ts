@@ -89,7 +89,7 @@ export function axes(
   theme: Theme,
   y: { readonly ticks?: readonly number[] | number; readonly tickFormat: (value: number) => string },
   most: number,
-  unit: "epoch" | "step" = "epoch",
+  unit: "epoch" | "step" | "seconds" = "epoch",
 ): Plot.Markish[] {
   const { ticks = 5, tickFormat } = y;
   const each = Math.max(1, Math.ceil(most / 8));
