@@ -63,6 +63,12 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   readonly hgBatches?: number;
   /** Instead of `hgLoader`: each summary is taken over all of these, an array or a loader of its own that does not shuffle. */
   readonly hgData?: Batches;
+  /**
+   * The updater sees the exact gradient over all of these at each step, an array or a loader of its own: the mean of the batches'
+   * gradients, weighted by their samples. Steps then take no batch, and summaries are taken over these too unless `hgLoader` or
+   * `hgData` is given. Not given by default: the gradient is that of the step's batch.
+   */
+  readonly gradientData?: Batches;
   /** The rule that proposes directions; SGD with momentum 0.9 and dampening 0.9 by default. */
   readonly updater?: Updater;
   /** Short for the SGD updater's momentum. */
@@ -125,6 +131,7 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   "hgLoader",
   "hgBatches",
   "hgData",
+  "gradientData",
   "updater",
   "momentum",
   "momentumDamp",
@@ -228,15 +235,16 @@ export function dampingByGroup(damping: number | ArrayLike<number>, groups: numb
 }
 
 /** Checks where summaries draw their batches. @throws OptionError */
-function checkSource({ hgLoader, hgBatches, hgData }: NewtonSummaryOptions): void {
+function checkSource({ hgLoader, hgBatches, hgData, gradientData }: NewtonSummaryOptions): void {
   if (hgLoader !== undefined && typeof hgLoader?.draw !== "function")
     throw new OptionError("hgLoader must have a method draw(), as loaders have");
   if (hgBatches !== undefined) checkWhole("hgBatches", hgBatches, 1);
   if (hgBatches !== undefined && !hgLoader) throw new OptionError("hgBatches would be ignored without hgLoader");
-  if (hgData === undefined) return;
-  if (hgLoader) throw new OptionError("hgLoader and hgData are two sources of the same: give one of them");
-  if (!(Symbol.iterator in Object(hgData) || Symbol.asyncIterator in Object(hgData)))
-    throw new OptionError("hgData must be batches: an array of them, or a loader");
+  if (hgData !== undefined && hgLoader)
+    throw new OptionError("hgLoader and hgData are two sources of the same: give one of them");
+  for (const [name, value] of Object.entries({ hgData, gradientData }))
+    if (value !== undefined && !(Symbol.iterator in Object(value) || Symbol.asyncIterator in Object(value)))
+      throw new OptionError(`${name} must be batches: an array of them, or a loader`);
 }
 
 /** Checks what all optimisers share. @throws OptionError */

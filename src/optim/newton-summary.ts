@@ -2,7 +2,7 @@ import { defaultEngine, inTurn, samplesOf } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import { type NamedGroup, type ParameterGroup, SummaryMean } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
-import { type Batch, sizeOf } from "../util/ndarray.ts";
+import { type Batch, type Batches, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
@@ -13,6 +13,7 @@ import { placeSchedules, type Schedule, type Scheduled } from "./schedule.ts";
 import { type Proposal, type StepInput, Stepper, type StepperState } from "./stepper.ts";
 import { takeSummary } from "./take-summary.ts";
 import { resolveTarget } from "./target.ts";
+import { proposeWhole } from "./whole-gradient.ts";
 
 /** A saved state of {@link NewtonSummary}: all but parameters and buffers, which are the model's `stateDict()`. */
 export interface NewtonSummaryState extends Identity {
@@ -131,14 +132,14 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
   /**
    * One step, on a batch or on a gradient that the caller computed.
-   * @param input left out for a model without inputs.
+   * @param input left out for a model without inputs, and with `gradientData`.
    * @throws NonFiniteError with the policy "throw", and what running throws; then nothing changed.
    */
   step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
     return this.#queue.run(async () => {
       this.#assertAlive();
       options.signal?.throwIfAborted();
-      const result = await this.#guarded(stepInput(input), options.signal);
+      const result = await this.#guarded(this.#inputOf(input), options.signal);
       this.#step++;
       this.#options.onStep?.(result);
       return result;
@@ -157,12 +158,13 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   ): Promise<UpdateRecord> {
     return this.#queue.run(async () => {
       this.#assertAlive();
-      const batches = options.hgBatch ? [options.hgBatch] : await this.#peek(stepInput(input));
+      const from = this.#inputOf(input);
+      const batches = options.hgBatch ? [options.hgBatch] : await this.#peek(from);
       return await this.#onEngine(async () => {
         const { random } = this.#stepper;
         const drawn = random.state;
         try {
-          return await this.#look(stepInput(input), batches, options.signal);
+          return await this.#look(from, batches, options.signal);
         } finally {
           random.state = drawn;
         }
@@ -170,8 +172,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     });
   }
 
-  async #look(input: StepInput, batches: HgBatches, signal: AbortSignal | undefined): Promise<UpdateRecord> {
-    const proposal = await this.#stepper.propose(input);
+  async #look(input: NewtonInput, batches: HgBatches, signal: AbortSignal | undefined): Promise<UpdateRecord> {
+    const proposal = await this.#propose(input, signal);
     try {
       return (await this.#nextRates(proposal, batches, signal)).record;
     } finally {
@@ -276,8 +278,17 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     (this.#options.log ?? console.warn)(message);
   }
 
+  /** What a step works from. @throws OptionError where that is `gradientData` and something is given beside it */
+  #inputOf(input: StepArgument | undefined): NewtonInput {
+    const { gradientData } = this.#options;
+    if (gradientData && input)
+      throw new OptionError("step: a batch or gradient would be ignored beside gradientData: call it without");
+    if (gradientData) return { batches: gradientData };
+    return input && "gradient" in input ? { gradient: input.gradient } : { batch: input };
+  }
+
   /** A step under the policy for numbers that are not finite. */
-  async #guarded(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
+  async #guarded(input: NewtonInput, signal: AbortSignal | undefined): Promise<StepResult> {
     const { hgLoader } = this.#options;
     const at = structuredClone(hgLoader?.state);
     const { random } = this.#stepper;
@@ -295,27 +306,31 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     }
   }
 
-  async #advance(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
+  async #advance(input: NewtonInput, signal: AbortSignal | undefined): Promise<StepResult> {
     const due = this.#step % this.#settings.periodHg === 0 || !this.#rates.smoothed;
     if (due) return await this.#summaryStep(input, signal);
     const learningRates = this.learningRates;
     const waits = this.#rates.summaries <= this.#settings.warmup;
-    const loss = await this.#onEngine(() => (waits ? this.#lossOf(input) : this.#stepper.step(input, learningRates)));
+    const loss = await this.#onEngine(async () => {
+      if (!waits && !("batches" in input)) return await this.#stepper.step(input, learningRates);
+      const proposal = await this.#propose(input, signal);
+      if (!waits) return await this.#stepper.apply(proposal, learningRates);
+      this.#stepper.discard(proposal);
+      return proposal.loss;
+    });
     return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
   }
 
-  async #lossOf(input: StepInput): Promise<number | undefined> {
-    const proposal = await this.#stepper.propose(input);
-    this.#stepper.discard(proposal);
-    return proposal.loss;
+  #propose(input: NewtonInput, signal: AbortSignal | undefined): Promise<Proposal> {
+    return "batches" in input ? proposeWhole(this.#stepper, input.batches, signal) : this.#stepper.propose(input);
   }
 
-  async #summaryStep(input: StepInput, signal: AbortSignal | undefined): Promise<StepResult> {
+  async #summaryStep(input: NewtonInput, signal: AbortSignal | undefined): Promise<StepResult> {
     const { hgLoader } = this.#options;
     const at = structuredClone(hgLoader?.state);
     const batches = await this.#draw(input);
     return await this.#onEngine(async () => {
-      const proposal = await this.#stepper.propose(input).catch((error: unknown) => {
+      const proposal = await this.#propose(input, signal).catch((error: unknown) => {
         // The summary's batches are not at fault: they are for the next step.
         if (hgLoader && at !== undefined) hgLoader.state = at;
         throw error;
@@ -351,7 +366,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   }
 
   /** The batches for a summary. */
-  async #draw(input: StepInput): Promise<HgBatches> {
+  async #draw(input: NewtonInput): Promise<HgBatches> {
     const { hgLoader, hgBatches = 1, hgData } = this.#options;
     if (hgData) return hgData;
     if (hgLoader) {
@@ -359,12 +374,13 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       while (batches.length < hgBatches) batches.push(await hgLoader.draw());
       return batches;
     }
+    if ("batches" in input) return input.batches;
     if ("gradient" in input) throw new OptionError("hgLoader or hgData is needed where steps are given gradients");
     return [input.batch];
   }
 
   /** The same with the loader left where it stands. */
-  async #peek(input: StepInput): Promise<HgBatches> {
+  async #peek(input: NewtonInput): Promise<HgBatches> {
     const { hgLoader } = this.#options;
     if (hgLoader && hgLoader.state === undefined)
       throw new OptionError("probe: this hgLoader has no state to go back to; pass hgBatch");
@@ -397,6 +413,5 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 /** The batches of a summary; undefined stands for a model without inputs. */
 type HgBatches = Iterable<Batch | undefined> | AsyncIterable<Batch>;
 
-function stepInput(input: StepArgument | undefined): StepInput {
-  return input && "gradient" in input ? { gradient: input.gradient } : { batch: input };
-}
+/** What a step works from: also all of `gradientData`. */
+type NewtonInput = StepInput | { readonly batches: Batches };

@@ -20,7 +20,6 @@ import {
   where,
 } from "../ops/index.ts";
 import { directionInput, type NamedGroup } from "../summary/index.ts";
-import { OptionError } from "../util/errors.ts";
 import { applyRule, evaluationOffset, hessianVectors, type RuleTarget } from "./rule-graph.ts";
 import type { Updater } from "./updater.ts";
 
@@ -39,6 +38,8 @@ export interface StepParts {
 /** Names of the inputs and outputs of training programs. */
 export const names = {
   gradient: (parameter: string): string => `d:${parameter}`,
+  /** The part of H v, for a rule that asks for it. */
+  product: (parameter: string): string => `h:${parameter}`,
   direction: directionInput,
   /** The new value of a parameter or buffer. */
   updated: (variable: string): string => `p:${variable}`,
@@ -62,8 +63,7 @@ interface Directions {
 /** The updater's directions from a gradient, with its new state; and where a batch gives it the loss, and buffers' values. */
 function directions(b: Builder, parts: StepParts, from: GradientSource): Directions {
   const outputs = new Map<string, Node>();
-  const { slopes, products, assigned, needs } =
-    from.kind === "batch" ? traced(b, parts, from.spec, outputs) : given(b, parts);
+  const { slopes, products, assigned, needs } = slopesOf(b, parts, from, outputs);
   const gradient = parts.clipGradNorm === undefined ? slopes : clipped(b, slopes, parts.clipGradNorm);
   const subjects = targetsOf(b, parts).map((target, i) => ({
     ...target,
@@ -93,6 +93,10 @@ interface Slopes {
   readonly needs: Needs;
 }
 
+function slopesOf(b: Builder, parts: StepParts, from: GradientSource, outputs: Map<string, Node>): Slopes {
+  return from.kind === "batch" ? traced(b, parts, from.spec, outputs) : given(b, parts);
+}
+
 function traced(b: Builder, parts: StepParts, spec: DataSpec, outputs: Map<string, Node>): Slopes {
   const { loss, assigned, checks, masks } = parts.objective.trace(b, dataInputs(b, spec));
   outputs.set(names.loss, loss);
@@ -108,12 +112,10 @@ function traced(b: Builder, parts: StepParts, spec: DataSpec, outputs: Map<strin
 }
 
 function given(b: Builder, parts: StepParts): Slopes {
-  if (parts.updater.hessianVector)
-    throw new OptionError(
-      `updater ${parts.updater.name}: a step needs a batch, for its product with the Hessian; found a gradient`,
-    );
-  const slopes = targetsOf(b, parts).map(({ name, parameter }) => input(b, names.gradient(name), parameter.shape));
-  return { slopes, products: undefined, assigned: [], needs: { checks: [], masks: [] } };
+  const inputs = (nameOf: (parameter: string) => string): Node[] =>
+    targetsOf(b, parts).map(({ name, parameter }) => input(b, nameOf(name), parameter.shape));
+  const products = parts.updater.hessianVector && inputs(names.product);
+  return { slopes: inputs(names.gradient), products, assigned: [], needs: { checks: [], masks: [] } };
 }
 
 /** `torch.nn.utils.clip_grad_norm_`: all gradients times min(1, bound / (norm + 1e-6)). */
@@ -161,6 +163,19 @@ export function stepSource(parts: StepParts, from: GradientSource): Source<Needs
   const b = new GraphBuilder();
   const { outputs, directions: moves, assigned, needs } = directions(b, parts, from);
   check(b, [...applied(b, parts, moves, outputs), ...assigned], outputs);
+  return { graph: graphOf(outputs), plan: needs };
+}
+
+/** What one batch adds to the gradient of many: loss, gradient, H v for a rule that asks for it, and new buffers. */
+export function slopesSource(parts: StepParts, from: GradientSource): Source<Needs> {
+  const b = new GraphBuilder();
+  const outputs = new Map<string, Node>();
+  const { slopes, products, assigned, needs } = slopesOf(b, parts, from, outputs);
+  targetsOf(b, parts).forEach(({ name }, i) => {
+    outputs.set(names.gradient(name), slopes[i]!);
+    if (products) outputs.set(names.product(name), products[i]!);
+  });
+  check(b, assigned, outputs);
   return { graph: graphOf(outputs), plan: needs };
 }
 

@@ -12,7 +12,7 @@ import {
   variableTensors,
 } from "../engine/index.ts";
 import type { Direction } from "../summary/index.ts";
-import { NonFiniteError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
+import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { Random, type RandomState } from "../util/random.ts";
 import { scalarsOf } from "./rule-graph.ts";
@@ -24,12 +24,20 @@ import {
   type GradientSource,
   names,
   type StepParts,
+  slopesSource,
   stepSource,
 } from "./step-graph.ts";
 import { stateNamesOf } from "./updater.ts";
 
 /** What a step works from: a batch, a gradient that the caller computed, or neither for an objective without data. */
-export type StepInput = { readonly batch: Batch | undefined } | { readonly gradient: Direction };
+export type StepInput = { readonly batch: Batch | undefined } | GivenSlopes;
+
+/** What a step reads of the loss, by parameter. */
+export interface GivenSlopes {
+  readonly gradient: Direction;
+  /** H v, for a rule that asks for it. */
+  readonly product?: Direction;
+}
 
 /** A direction that was proposed but not yet taken. */
 export interface Proposal {
@@ -123,6 +131,16 @@ export class Stepper {
       this.discard(proposal);
       throw error;
     }
+  }
+
+  /**
+   * What one batch adds to the gradient of many: the outputs of `slopesSource`.
+   * @param buffers their values so far, by input name; those of the model where they are left out.
+   */
+  async slopes(batch: Batch, buffers: Readonly<Record<string, EngineTensor>>): Promise<Record<string, EngineTensor>> {
+    const program = await this.#program("slopes", { batch }, slopesSource);
+    const { kept, own } = await this.#inputs({ batch }, program.plan);
+    return await this.#run(program, { kept: { ...kept, ...buffers }, own });
   }
 
   /** Takes a proposed step, and frees the proposal. @throws NonFiniteError where a new parameter is NaN or infinite; then nothing changed. */
@@ -249,25 +267,36 @@ export class Stepper {
   async #inputs(from: StepInput, needs: Needs): Promise<RunInputs> {
     const own =
       "gradient" in from
-        ? await this.#uploadGradient(from.gradient)
+        ? await this.#uploadSlopes(from)
         : await uploadBatch(this.engine, from.batch, needs, this.random);
     for (const [name, value] of scalarsOf(this.parts.updater, this.#updates))
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
     return { kept: { ...(await this.variables()), ...(await this.#stateTensors()) }, own };
   }
 
-  async #uploadGradient(gradient: Direction): Promise<Record<string, EngineTensor>> {
-    for (const name of Object.keys(gradient))
-      if (!this.members.has(name)) throw new ShapeError(`gradient: ${name} is in no group`);
-    for (const name of this.members) {
-      const found = gradient[name];
-      if (!found) throw new ShapeError(`gradient: ${name} is missing`);
-      checkShaped(`gradient: ${name}`, found, this.parts.objective.variables.get(name)!.shape);
-      checkFinite(`gradient of ${name}`, { shape: [], data: found.data });
-    }
+  async #uploadSlopes({ gradient, product }: GivenSlopes): Promise<Record<string, EngineTensor>> {
+    const { updater } = this.parts;
+    if (updater.hessianVector && !product)
+      throw new OptionError(
+        `updater ${updater.name}: a step needs a batch, for its product with the Hessian; found a gradient`,
+      );
+    const slopes = [["gradient", gradient, names.gradient] as const, ["product", product, names.product] as const];
+    for (const [what, arrays] of slopes) if (arrays) this.#checkArrays(what, arrays);
     const own: Record<string, EngineTensor> = {};
-    for (const name of this.members) own[names.gradient(name)] = await this.engine.upload(gradient[name]!);
+    for (const [, arrays, nameOf] of slopes)
+      for (const [name, array] of Object.entries(arrays ?? {})) own[nameOf(name)] = await this.engine.upload(array);
     return own;
+  }
+
+  #checkArrays(what: string, arrays: Direction): void {
+    for (const name of Object.keys(arrays))
+      if (!this.members.has(name)) throw new ShapeError(`${what}: ${name} is in no group`);
+    for (const name of this.members) {
+      const found = arrays[name];
+      if (!found) throw new ShapeError(`${what}: ${name} is missing`);
+      checkShaped(`${what}: ${name}`, found, this.parts.objective.variables.get(name)!.shape);
+      checkFinite(`${what} of ${name}`, { shape: [], data: found.data });
+    }
   }
 
   async #stateTensors(): Promise<Record<string, EngineTensor>> {
@@ -331,7 +360,7 @@ function stateShapes({ groups, objective, updater }: StepParts): Map<string, rea
 }
 
 /** @throws NonFiniteError where the loss, or the sum of all new values, is NaN or infinite */
-function checkOutcome(loss: number | undefined, check: number | undefined): void {
+export function checkOutcome(loss: number | undefined, check: number | undefined): void {
   if (loss !== undefined && !Number.isFinite(loss)) throw new NonFiniteError(`the loss is ${loss}`);
   if (check !== undefined && !Number.isFinite(check))
     throw new NonFiniteError("the step would make parameters or buffers NaN or infinite");

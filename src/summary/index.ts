@@ -16,7 +16,7 @@ export {
   type ParameterTree,
   type Partition,
 } from "./groups.ts";
-export { SummaryMean } from "./mean.ts";
+export { SummaryMean, WeightedMean } from "./mean.ts";
 export * as partition from "./partition.ts";
 export type { Pattern } from "./pattern.ts";
 export {
