@@ -72,6 +72,7 @@ export {
   type HgOptions,
   type LayerCut,
   type ParameterGroup,
+  type ParameterPart,
   type Partition,
   type Pattern,
   partition,

@@ -146,7 +146,7 @@ export const TRAIN_GROUPS = {
     },
     partition: {
       value: "NAME",
-      help: "newton: the groups of parameters: canonical (each tensor one), trivial, wb, modules, modules-N, blocks-N or alternate-N",
+      help: "newton: the groups of parameters: canonical (each tensor one), scalars (each number one), trivial, wb, modules, modules-N, blocks-N or alternate-N",
       otherwise: "canonical; transformer modules-2, each block one",
       read: text,
     },

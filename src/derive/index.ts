@@ -2,5 +2,5 @@ export { type MultiIndex, productCount } from "./multi-index.ts";
 export { gradients, hessianProduct } from "./reverse.ts";
 export { BATCH_SHARE, type BatchSplit, splitBatch } from "./split.ts";
 export type { GroupIndex } from "./stack.ts";
-export { type Seed, type SummaryGraph, summarize, type Term, type TermKind } from "./summary.ts";
+export { type Seed, type SummaryGraph, seedsOf, summarize, type Term, type TermKind } from "./summary.ts";
 export { deriveTensors, type TensorGraph, type TensorTerm } from "./tensors.ts";

@@ -13,6 +13,7 @@ import {
   leading,
   pairsOf,
   type Stack,
+  select,
 } from "./stack.ts";
 import { operandStacks, type Tangents, tangentsOf } from "./tangents.ts";
 
@@ -38,11 +39,28 @@ export interface SummaryGraph {
   readonly terms: readonly Term[];
 }
 
-/** A parameter, its direction u, and the group it belongs to. */
+/** A parameter, its direction u, and the group it belongs to; of several groups, what each has of u along a leading axis. */
 export interface Seed {
   readonly parameter: Node;
   readonly direction: Node;
-  readonly group: GroupIndex;
+  readonly group: GroupIndex | readonly GroupIndex[];
+}
+
+/** A parameter's first tangents. */
+export function seedBlock({ direction, group }: Seed): Block {
+  return typeof group === "number"
+    ? { groups: [group], node: direction, lead: 0 }
+    : { groups: group, node: direction, lead: 1 };
+}
+
+/** What seeds have of some of their groups. */
+export function seedsOf(b: Builder, seeds: readonly Seed[], chosen: readonly GroupIndex[]): Seed[] {
+  return seeds.flatMap((seed): Seed | Seed[] => {
+    const block = seedBlock(seed);
+    const group = block.groups.filter((each) => chosen.includes(each));
+    if (group.length === block.groups.length) return seed;
+    return group.length === 0 ? [] : { ...seed, group, direction: select(b, block, group).node };
+  });
 }
 
 const ALL_KINDS: ReadonlySet<TermKind> = new Set(["loss", "g", "order3", "H", "cross", "entry", "exit"]);
@@ -83,9 +101,7 @@ export function summarize(
   const frozen = freezeChoices(b, loss, parameters);
   const active = activeNodes(frozen, parameters);
   const bars = adjoints(b, frozen, active);
-  const blocks = new Map(
-    seeds.map(({ parameter, direction, group }) => [parameter, { groups: [group], node: direction, lead: 0 } as Block]),
-  );
+  const blocks = new Map(seeds.map((seed) => [seed.parameter, seedBlock(seed)]));
   const tangents = new Map<Node, Tangents>();
   const terms = new Terms(kinds);
   terms.add(b, "loss", frozen, []);
@@ -209,27 +225,31 @@ function addEntries(
   for (const node of active) {
     node.inputs.forEach((input, index) => {
       const seed = carried.get(input);
-      const moved = seed && pushAlone(b, node, seed.node, index);
+      const moved = seed && pushAlone(b, node, seed, index);
       if (!moved) return;
-      if (isCarrier(node)) carried.set(node, { ...seed, node: moved });
-      else terms.add(b, "entry", sum(b, abs(b, mul(b, bars.get(node)!, moved))), seed.groups);
+      if (isCarrier(node)) carried.set(node, moved);
+      else terms.add(b, "entry", rowSums(b, abs(b, mul(b, leading(b, moved), bars.get(node)!))), seed.groups);
     });
   }
 }
 
-/** The first tangent of a node when only input `index` moves. */
-function pushAlone(b: Builder, node: Node, tangent: Node, index: number): Node | undefined {
+/** The first tangents of a node when only input `index` moves. */
+function pushAlone(b: Builder, node: Node, tangents: Block, index: number): Block | undefined {
   const { op, inputs } = node;
+  const { node: tangent, lead } = tangents;
+  const moved = (to: Node): Block => ({ ...tangents, node: to });
   switch (op.kind) {
     case "linear":
-      return op.push(b, node, tangent, index, 0);
+      return moved(op.push(b, node, tangent, index, lead));
     case "bilinear":
-      return index === 0
-        ? op.stacked(b, node, tangent, inputs[1]!, [0, 0])
-        : op.stacked(b, node, inputs[0]!, tangent, [0, 0]);
+      return moved(
+        index === 0
+          ? op.stacked(b, node, tangent, inputs[1]!, [lead, 0])
+          : op.stacked(b, node, inputs[0]!, tangent, [0, lead]),
+      );
     case "elementwise": {
       const slope = op.derivative(b, node, 1);
-      return slope && mul(b, slope, tangent);
+      return slope && moved(mul(b, tangent, slope));
     }
     default:
       return undefined;

@@ -1,5 +1,5 @@
 import type { BilinearOp, Builder, Node } from "../graph/index.ts";
-import { concat, constant, flatten, indexSelect, mul, unsqueeze } from "../ops/index.ts";
+import { concat, constant, flatten, indexSelect, mul } from "../ops/index.ts";
 import { activeNodes, freezeChoices } from "./active.ts";
 import { keyOf, type MultiIndex, merged, sharings } from "./multi-index.ts";
 import { adjoints } from "./reverse.ts";
@@ -13,8 +13,8 @@ import {
   seriesOf,
   slopesOf,
 } from "./series.ts";
-import { gram } from "./stack.ts";
-import type { Seed } from "./summary.ts";
+import { gram, leading } from "./stack.ts";
+import { type Seed, seedBlock } from "./summary.ts";
 
 /** A stretch of packed derivatives: number i times `counts[i]` adds to the derivative along `indices[i]`. */
 export interface TensorTerm {
@@ -55,10 +55,10 @@ export function deriveTensors(b: Builder, loss: Node, seeds: readonly Seed[], or
   const active = activeNodes(frozen, parameters);
   const bars = adjoints(b, frozen, active);
   const own = new Map<Node, Series>(
-    seeds.map(({ parameter, direction, group }) => [
-      parameter,
-      [{ indices: [[group]], node: unsqueeze(b, direction, 0) }],
-    ]),
+    seeds.map((seed) => {
+      const block = seedBlock(seed);
+      return [seed.parameter, [{ indices: block.groups.map((group) => [group]), node: leading(b, block) }]];
+    }),
   );
   const known = new Map<Node, Series>();
   const terms = new Terms();

@@ -1,11 +1,12 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { classifier, labelled } from "../../test/support/models.ts";
 import { Dataset } from "../datasets/index.ts";
 import { ReferenceEngine } from "../engine/index.ts";
-import { fromFunction, losses, type Module } from "../nn/index.ts";
+import { Conv2d, constant, fromFunction, Linear, type Loss, losses, type Module, manualSeed } from "../nn/index.ts";
 import { computeHg, partition, valueAndGrad } from "../summary/index.ts";
-import { ndarray } from "../util/ndarray.ts";
+import { type Batch, type NDArray, ndarray } from "../util/ndarray.ts";
+import { Random } from "../util/random.ts";
 import { NewtonSummary, type NewtonSummaryOptions, SGDUpdater } from "./index.ts";
 
 const engine = new ReferenceEngine();
@@ -54,10 +55,20 @@ test.each<[string, NewtonSummaryOptions]>([
   await fc.assert(property, { numRuns: 6 });
 });
 
-test("a ridge does break it", async () => {
-  const options = { damping: 0.3, ridge: 0.1 };
-  const [plain, scaled] = [await run([1, 1, 1, 1], options), await run([3, 1, 1, 1], options)];
+test.each<[string, NewtonSummaryOptions, number]>([
+  ["a ridge", { damping: 0.3, ridge: 0.1 }, 3],
+  ["a direction turned around, where negative rates are removed", { damping: 0.5, removeNegative: true }, -1],
+  ["weight decay", { damping: 0.3, updater: new SGDUpdater({ weightDecay: 0.1 }) }, 3],
+  ["a bound on the norm of all gradients, between summaries", { damping: 0.3, clipGradNorm: 0.01, periodHg: 2 }, 3],
+])("%s does break it", async (_what, options, scale) => {
+  const [plain, scaled] = [await run([1, 1, 1, 1], options), await run([scale, 1, 1, 1], options)];
   expect(Math.abs(plain[3]! - scaled[3]!)).toBeGreaterThan(1e-4);
+});
+
+test("a direction made longer, where negative rates are removed, does not", async () => {
+  const options = { damping: 0.5, removeNegative: true };
+  const [plain, scaled] = [await run([1, 1, 1, 1], options), await run([3, 0.5, 1, 2], options)];
+  for (const [i, loss] of scaled.entries()) expect(loss).toBeCloseTo(plain[i]!, 7);
 });
 
 test("η_s α_s, ‖Dη‖ and the scaled H̄, ḡ and order3 follow from the definition", async () => {
@@ -85,60 +96,136 @@ test("η_s α_s, ‖Dη‖ and the scaled H̄, ḡ and order3 follow from the de
   await fc.assert(property, { numRuns: 10 });
 });
 
-/** ½ wᵀAw − bᵀw of numbers that are parameters each, of shapes [] and [1], A positive definite. */
-function quadratic(root: readonly (readonly number[])[], b: readonly number[], start: readonly number[]): Module {
-  const values = start.map((value, i) => [`w${i}`, ndarray(Float64Array.of(value), i % 2 === 0 ? [] : [1])]);
-  return fromFunction(Object.fromEntries(values), (p) => {
-    const w = start.map((_, i) => p[`w${i}`]!.reshape());
-    const rows = root.map((row) => row.map((r, j) => w[j]!.mul(r)).reduce((x, y) => x.add(y)));
-    const squares = rows.map((row) => row.square()).reduce((x, y) => x.add(y));
-    const norms = w.map((each) => each.square()).reduce((x, y) => x.add(y));
-    const linear = w.map((each, i) => each.mul(b[i]!)).reduce((x, y) => x.add(y));
-    return squares.add(norms).mul(0.5).sub(linear);
+const near = (scale: number) => fc.integer({ min: -100 * scale, max: 100 * scale }).map((value) => value / 100);
+const numbers = fc.array(near(2), { minLength: 3, maxLength: 3 });
+const matrix = fc.array(numbers, { minLength: 3, maxLength: 3 });
+
+/** ½ wᵀAw − bᵀw, A = RᵀR + 1 positive definite. */
+function quadratic(root: readonly number[][], b: readonly number[], start: readonly number[]): Module {
+  return fromFunction({ w: ndarray(Float64Array.from(start), [3]) }, ({ w }) => {
+    const image = constant(ndarray(Float64Array.from(root.flat()), [3, 3])).matmul(w.reshape(3, 1));
+    const linear = w.mul(constant(ndarray(Float64Array.from(b), [3]))).sum();
+    return image.square().sum().add(w.square().sum()).mul(0.5).sub(linear);
   });
 }
 
-const hundredth = fc.integer({ min: -200, max: 200 }).map((value) => value / 100);
-const numbers = fc.array(hundredth, { minLength: 3, maxLength: 3 });
+async function slopes(model: Module, loss: Loss, batch?: Batch): Promise<number[]> {
+  const { gradient } = await valueAndGrad(model, loss, batch, { engine });
+  return Object.values(gradient).flatMap(({ data: values }) => [...values]);
+}
 
-test("one group for each number solves a strictly convex quadratic in one step, cubic term or not", async () => {
-  const property = fc.asyncProperty(
-    fc.array(numbers, { minLength: 3, maxLength: 3 }),
-    numbers,
-    numbers,
-    fc.boolean(),
-    async (root, b, start, cubic) => {
-      const model = quadratic(root, b, start);
-      const { gradient: before } = await valueAndGrad(model, (loss) => loss, undefined, { engine });
-      // A number whose derivative is 0 has no direction to move along.
-      fc.pre(Object.values(before).every(({ data: slope }) => Math.abs(slope[0]!) > 1e-3));
-      const options = { ...PLAIN, ...(cubic ? {} : { noregul: true }) };
-      const optimizer = await NewtonSummary.create(model, (loss) => loss, options);
-      await optimizer.step();
-      const { gradient: after } = await valueAndGrad(model, (loss) => loss, undefined, { engine });
-      for (const { data: slope } of Object.values(after)) expect(Math.abs(slope[0]!)).toBeLessThan(1e-8);
-    },
-  );
-  await fc.assert(property, { numRuns: 20 });
+/** A step of the method along the gradient, of one group for each number, to where the gradient is 0. */
+async function expectSolved(model: Module, loss: Loss, batch: Batch | undefined, cubic: boolean): Promise<void> {
+  const before = await slopes(model, loss, batch);
+  // A number whose derivative is 0 has no direction to move along.
+  fc.pre(before.every((slope) => Math.abs(slope) > 1e-3));
+  const options = { ...PLAIN, ...(cubic ? {} : { noregul: true }), partition: partition.scalars(model) };
+  const optimizer = await NewtonSummary.create(model, loss, options);
+  await optimizer.step(batch);
+  for (const slope of await slopes(model, loss, batch)) expect(Math.abs(slope)).toBeLessThan(1e-8);
+}
+
+const own: Loss = (loss) => loss;
+
+describe("one group for each number solves a strictly convex quadratic in one step, cubic term or not", () => {
+  test("of any matrix", async () => {
+    const property = fc.asyncProperty(matrix, numbers, numbers, fc.boolean(), async (root, b, start, cubic) => {
+      await expectSolved(quadratic(root, b, start), own, undefined, cubic);
+    });
+    await fc.assert(property, { numRuns: 20 });
+  });
+
+  const samples = (...shape: number[]): NDArray<Float64Array> => {
+    const random = new Random(shape.length);
+    const size = shape.reduce((product, dim) => product * dim, 1);
+    return ndarray(
+      Float64Array.from({ length: size }, () => random.normal()),
+      shape,
+    );
+  };
+  test.each<[string, () => Module, Batch]>([
+    ["a linear layer", () => new Linear(3, 2), { x: samples(9, 3), y: samples(9, 2) }],
+    ["a convolution", () => new Conv2d(2, 3, 2), { x: samples(4, 2, 3, 3), y: samples(4, 3, 2, 2) }],
+  ])("of %s with a squared error", async (_what, make, batch) => {
+    const property = fc.asyncProperty(fc.nat(1000), fc.boolean(), async (seed, cubic) => {
+      manualSeed(seed);
+      await expectSolved(make(), losses.mse, batch, cubic);
+    });
+    await fc.assert(property, { numRuns: 6 });
+  });
+
+  test("but coarser groups do not", async () => {
+    const model = quadratic(
+      [
+        [1, 2, 0],
+        [0, 1, -1],
+        [2, 0, 1],
+      ],
+      [1, 2, 3],
+      [1, -1, 2],
+    );
+    const [w] = model.parameters();
+    const pair = [{ variable: w!.variable, entries: [0, 2] }];
+    const partitions = [{ params: pair }, { params: [{ variable: w!.variable, entries: [1] }] }];
+    const optimizer = await NewtonSummary.create(model, own, { ...PLAIN, noregul: true, partition: partitions });
+    await optimizer.step();
+    expect(Math.hypot(...(await slopes(model, own)))).toBeGreaterThan(0.1);
+  });
 });
 
 test("a single group takes Cauchy's step, ‖g‖² / gᵀAg", async () => {
-  const property = fc.asyncProperty(
-    fc.array(numbers, { minLength: 3, maxLength: 3 }),
-    numbers,
-    numbers,
-    async (root, b, start) => {
-      const model = quadratic(root, b, start);
-      const { gradient } = await valueAndGrad(model, (loss) => loss, undefined, { engine });
-      const g = Object.values(gradient).map(({ data: slope }) => slope[0]!);
-      fc.pre(Math.hypot(...g) > 1e-3);
-      const image = root.map((row) => row.reduce((sum, r, j) => sum + r * g[j]!, 0));
-      const options = { ...PLAIN, noregul: true, partition: partition.trivial(model) };
-      const optimizer = await NewtonSummary.create(model, (loss) => loss, options);
-      const { learningRates } = await optimizer.step();
-      const expected = Math.hypot(...g) ** 2 / (Math.hypot(...image) ** 2 + Math.hypot(...g) ** 2);
-      expect(learningRates[0]).toBeCloseTo(expected, 10);
-    },
-  );
+  const property = fc.asyncProperty(matrix, numbers, numbers, async (root, b, start) => {
+    const model = quadratic(root, b, start);
+    const g = await slopes(model, own);
+    fc.pre(Math.hypot(...g) > 1e-3);
+    const image = root.map((row) => row.reduce((sum, r, j) => sum + r * g[j]!, 0));
+    const options = { ...PLAIN, noregul: true, partition: partition.trivial(model) };
+    const optimizer = await NewtonSummary.create(model, own, options);
+    const { learningRates } = await optimizer.step();
+    const expected = Math.hypot(...g) ** 2 / (Math.hypot(...image) ** 2 + Math.hypot(...g) ** 2);
+    expect(learningRates[0]).toBeCloseTo(expected, 10);
+  });
   await fc.assert(property, { numRuns: 20 });
+});
+
+test("a step takes each entry along its own group's rate", async () => {
+  const property = fc.asyncProperty(fc.nat(1000), async (seed) => {
+    const model = classifier(seed + 1);
+    const random = new Random(seed);
+    const [first, ...rest] = model.parameters();
+    const entries: number[][] = [[], [], []];
+    for (let entry = 0; entry < 20; entry++) entries[entry < 3 ? entry : random.below(3)]!.push(entry);
+    const groups = entries.map((each, s) => ({
+      params: [{ variable: first!.variable, entries: each }, ...rest.slice(s, s + 1)],
+    }));
+    const options = { ...PLAIN, damping: [0.1, 0.2, 0.3], normalizeDirs: true, partition: groups };
+    const optimizer = await NewtonSummary.create(model, losses.nll, options);
+    const { gradient } = await valueAndGrad(model, losses.nll, labelled(8), { engine });
+    const before = await model.stateDict();
+    const { learningRates, update } = await optimizer.step(labelled(8));
+    const { H, g } = await computeHg(model, losses.nll, labelled(8), {
+      engine,
+      direction: gradient,
+      partition: groups,
+    });
+    const after = await model.stateDict();
+    for (const [i, name] of Object.keys(before).entries())
+      for (const [entry, value] of before[name]!.data.entries()) {
+        const s = i === 0 ? entries.findIndex((each) => each.includes(entry)) : i - 1;
+        const expected = Number(value) - learningRates[s]! * gradient[name]!.data[entry]!;
+        expect(after[name]!.data[entry]).toBeCloseTo(expected, 12);
+      }
+    expect([H.length, g.length, update!.g.length]).toEqual([9, 3, 3]);
+    // Directions of norm 1: ḡ_s is ‖u_s‖ where u is the gradient.
+    for (const [s, { params }] of groups.entries()) {
+      const names = Object.keys(gradient);
+      const squares = params.map((param, i) => {
+        const { data: values } = gradient[names[i === 0 ? 0 : s + 1]!]!;
+        const own = "entries" in param ? param.entries.map((entry) => values[entry]!) : [...values];
+        return own.reduce((sum, value) => sum + value ** 2, 0);
+      });
+      expect(update!.g[s]).toBeCloseTo(Math.sqrt(squares.reduce((sum, value) => sum + value)), 10);
+    }
+  });
+  await fc.assert(property, { numRuns: 5 });
 });

@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { CountingEngine } from "../../test/support/counting-engine.ts";
 import { CenteredModel, classifier, labelLoss, labelled } from "../../test/support/models.ts";
@@ -67,34 +66,6 @@ describe("the method", () => {
     // g = (2, 20), H = diag(2, 10): ‖g‖² / gᵀHg.
     expect(learningRates[0]).toBeCloseTo(404 / (2 * 4 + 10 * 400), 12);
     await optimizer.dispose();
-  });
-
-  test("does not depend on the scale of parameters, with the gradient as direction", async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.double({ min: 0.2, max: 5, noNaN: true }), async (scale) => {
-        const run = async (factor: number): Promise<number[]> => {
-          const base = classifier();
-          const state = await base.stateDict();
-          const weight = state["layers.0.weight"]!;
-          const model = fromFunction(
-            {
-              ...(state as Record<string, (typeof state)[string]>),
-              "layers.0.weight": { ...weight, data: Float64Array.from(weight.data, (w) => w / factor) },
-            } as typeof state,
-            (p, x) => {
-              const h = x!.matmul(p["layers.0.weight"]!.mul(factor).t()).add(p["layers.0.bias"]!).tanh();
-              return h.matmul(p["layers.1.weight"]!.t()).add(p["layers.1.bias"]!);
-            },
-          );
-          const options = { ...PLAIN, noregul: false, nesterov: { dampingInt: 1 }, damping: 0.3, engine: oracle };
-          const optimizer = await NewtonSummary.create(model, losses.crossEntropy, options);
-          return await losses20(optimizer, 0, 4);
-        };
-        const [scaled, plain] = [await run(scale), await run(1)];
-        for (const [i, loss] of scaled.entries()) expect(loss).toBeCloseTo(plain[i]!, 8);
-      }),
-      { numRuns: 5 },
-    );
   });
 
   test("rates follow from the summary: damping · (H + ridge)⁻¹ g, smoothed", async () => {
@@ -388,6 +359,32 @@ describe("resume", () => {
     const own = await NewtonSummary.create(model, losses.nll, { engine: oracle });
     const other = await NewtonSummary.create(model, losses.nll, { engine: oracle, partition: partition.wb(model) });
     await expect(own.restore(await other.state())).rejects.toThrow(/another partition/);
+  });
+
+  test("from a partition with other parts is refused, with the same ones not", async () => {
+    const of = (model: Module, entry: number) => {
+      const [first, ...rest] = model.parameters();
+      const part = (entries: number[]) => ({ variable: first!.variable, entries });
+      const others = Array.from({ length: 20 }, (_, i) => i).filter((i) => i !== entry);
+      return NewtonSummary.create(
+        [
+          { name: "one", params: [part([entry])] },
+          { name: "others", params: [part(others), ...rest] },
+        ],
+        (x, y) => losses.nll(model.forward(x), y),
+        { engine: oracle, periodHg: 1 },
+      );
+    };
+    const [model, again] = [classifier(), classifier(2)];
+    const own = await of(model, 3);
+    await own.step(labelled(6));
+    const [state, weights] = [await own.state(), await model.stateDict()];
+    await expect((await of(again, 4)).restore(state)).rejects.toThrow(/another partition/);
+    again.loadStateDict(weights);
+    const resumed = await of(again, 3);
+    await resumed.restore(state);
+    expect(await resumed.step(labelled(6, 2))).toEqual(await own.step(labelled(6, 2)));
+    expect(await again.stateDict()).toEqual(await model.stateDict());
   });
 });
 

@@ -1,6 +1,6 @@
 import { defaultEngine, inTurn, samplesOf } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
-import { type NamedGroup, type ParameterGroup, SummaryMean } from "../summary/index.ts";
+import { membersOf, type NamedGroup, type ParameterGroup, SummaryMean } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { type Batch, type Batches, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive } from "../util/options.ts";
@@ -81,12 +81,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     options: NewtonSummaryOptions = {},
   ): Promise<NewtonSummary> {
     const { objective, groups } = resolveTarget(target, loss, options.partition);
-    const sizeOfGroup = ({ members }: NamedGroup): number =>
-      members.reduce((sum, name) => sum + sizeOf(objective.variables.get(name)!.shape), 0);
-    const settings = newtonSettings(
-      options,
-      groups.every((group) => sizeOfGroup(group) === 1),
-    );
+    const numbers = membersOf(groups).reduce((sum, name) => sum + sizeOf(objective.variables.get(name)!.shape), 0);
+    const settings = newtonSettings(options, groups.length === numbers);
     const engine = options.engine ?? (await defaultEngine());
     const parts = { objective, groups, updater: settings.updater, clipGradNorm: options.clipGradNorm };
     return new NewtonSummary(new Stepper(engine, parts, options.seed ?? 0), settings, options);

@@ -1,4 +1,4 @@
-import type { NamedGroup } from "../summary/index.ts";
+import { membersOf, type NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
 import type { RandomState } from "../util/random.ts";
 import type { AverageState, Averaging } from "./averages.ts";
@@ -20,8 +20,7 @@ export interface Identity {
 }
 
 export function identityOf(kind: string, { updater, groups, objective }: StepParts): Identity {
-  const members = groups.flatMap((group) => group.members);
-  const shapes = Object.fromEntries(members.map((name) => [name, objective.variables.get(name)!.shape]));
+  const shapes = Object.fromEntries(membersOf(groups).map((name) => [name, objective.variables.get(name)!.shape]));
   return { format: FORMAT, kind, updater: { name: updater.name, options: updater.options }, groups, shapes };
 }
 

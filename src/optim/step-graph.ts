@@ -1,11 +1,15 @@
 import { gradients, hessianProduct } from "../derive/index.ts";
 import { type DataSpec, dataInputs, type Needs, type Objective, type Source, variableInput } from "../engine/index.ts";
-import { type Builder, GraphBuilder, graphOf, type Node } from "../graph/index.ts";
+import { type Builder, GraphBuilder, graphOf, type Node, type Shape } from "../graph/index.ts";
 import {
   add,
   broadcast,
   concat,
+  constant,
+  flatten,
   greater,
+  indexAdd,
+  indexSelect,
   input,
   mul,
   reciprocal,
@@ -17,9 +21,10 @@ import {
   sqrt,
   sub,
   sum,
+  sumKeep,
   where,
 } from "../ops/index.ts";
-import { directionInput, type NamedGroup } from "../summary/index.ts";
+import { directionInput, membersOf, type NamedGroup, type Owners, ownersOf } from "../summary/index.ts";
 import { applyRule, evaluationOffset, hessianVectors, type RuleTarget } from "./rule-graph.ts";
 import type { Updater } from "./updater.ts";
 
@@ -81,7 +86,7 @@ function inputOf(b: Builder, { variables }: Objective, name: string): Node {
 
 /** The parameters that a step moves, group by group. */
 function targetsOf(b: Builder, { groups, objective }: StepParts): RuleTarget[] {
-  return groups.flatMap(({ members }) => members.map((name) => ({ name, parameter: inputOf(b, objective, name) })));
+  return membersOf(groups).map((name) => ({ name, parameter: inputOf(b, objective, name) }));
 }
 
 /** What a rule reads of the loss, in the graph: one node for each parameter. */
@@ -138,14 +143,35 @@ function applied(
   outputs: Map<string, Node>,
 ): Node[] {
   const rates = input(b, names.rates, [groups.length]);
-  return groups.flatMap(({ members }, s) => {
-    const rate = reshape(b, slice(b, rates, 0, s, s + 1), []);
-    return members.map((name) => {
-      const node = sub(b, inputOf(b, objective, name), mul(b, moves.get(name)!, rate));
-      outputs.set(names.updated(name), node);
-      return node;
-    });
+  return [...ownersOf(groups)].map(([name, owners]) => {
+    const parameter = inputOf(b, objective, name);
+    const node = sub(b, parameter, mul(b, moves.get(name)!, rateOf(b, rates, owners, parameter.shape)));
+    outputs.set(names.updated(name), node);
+    return node;
   });
+}
+
+/** A parameter's rate, or that of each of its entries. */
+function rateOf(b: Builder, rates: Node, owners: Owners, shape: Shape): Node {
+  if (typeof owners === "number") return reshape(b, slice(b, rates, 0, owners, owners + 1), []);
+  return reshape(b, indexSelect(b, rates, constant(b, owners, [owners.length], "int"), 0), shape);
+}
+
+/** Σ u² for each group. */
+function normsOf(b: Builder, groups: readonly NamedGroup[], moves: ReadonlyMap<string, Node>): Node {
+  const terms = [...ownersOf(groups)].map(([name, owners]) => {
+    const squares = flatten(b, mul(b, moves.get(name)!, moves.get(name)!), 0);
+    return typeof owners === "number"
+      ? { node: sumKeep(b, squares, [0]), at: [owners] }
+      : { node: squares, at: owners };
+  });
+  const at = terms.flatMap((term) => term.at);
+  const all = concat(
+    b,
+    terms.map(({ node }) => node),
+    0,
+  );
+  return indexAdd(b, all, constant(b, at, [at.length], "int"), 0, groups.length);
 }
 
 /** The sum of all new values, which is finite only if they are. */
@@ -184,17 +210,7 @@ export function directionSource(parts: StepParts, from: GradientSource): Source<
   const b = new GraphBuilder();
   const { outputs, directions: moves, assigned, needs } = directions(b, parts, from);
   for (const [name, node] of moves) outputs.set(names.direction(name), node);
-  const norms = parts.groups.map(({ members }) =>
-    members.map((name) => sum(b, mul(b, moves.get(name)!, moves.get(name)!))).reduce((x, y) => add(b, x, y)),
-  );
-  outputs.set(
-    names.norms,
-    concat(
-      b,
-      norms.map((norm) => reshape(b, norm, [1])),
-      0,
-    ),
-  );
+  outputs.set(names.norms, normsOf(b, parts.groups, moves));
   check(b, assigned, outputs);
   return { graph: graphOf(outputs), plan: needs };
 }

@@ -11,7 +11,7 @@ import {
   uploadScalar,
   variableTensors,
 } from "../engine/index.ts";
-import type { Direction } from "../summary/index.ts";
+import { type Direction, membersOf } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { Random, type RandomState } from "../util/random.ts";
@@ -87,7 +87,7 @@ export class Stepper {
     this.programs = new Programs(engine);
     this.random = new Random(seed);
     this.#frozen = [...parts.objective.variables].flatMap(([name, { trainable }]) => (trainable ? [] : [name]));
-    this.members = new Set(parts.groups.flatMap(({ members }) => members));
+    this.members = new Set(membersOf(parts.groups));
     this.#stateShapes = stateShapes(parts);
   }
 
@@ -351,7 +351,7 @@ export class Stepper {
 /** The shapes of an updater's tensors and shared numbers, by the names of their inputs. */
 function stateShapes({ groups, objective, updater }: StepParts): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
-  for (const name of groups.flatMap(({ members }) => members)) {
+  for (const name of membersOf(groups)) {
     const { shape } = objective.variables.get(name)!;
     for (const each of stateNamesOf(updater, shape)) shapes.set(names.state(each, name), shape);
   }

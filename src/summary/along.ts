@@ -4,7 +4,7 @@ import { ShapeError } from "../util/errors.ts";
 import { checkShaped, type FloatData, type NDArray } from "../util/ndarray.ts";
 import { checkWhole } from "../util/options.ts";
 import { Random } from "../util/random.ts";
-import type { NamedGroup, Partition } from "./groups.ts";
+import { membersOf, type NamedGroup, type Partition } from "./groups.ts";
 import { directionInput } from "./summary.ts";
 
 /** Arrays by parameter name: a gradient or a direction. */
@@ -43,7 +43,7 @@ export function randomOf({ seed = 0 }: RunOptions): Random {
 
 /** @throws ShapeError, NonFiniteError */
 export function checkDirection(direction: Direction, target: Objective, groups: readonly NamedGroup[]): void {
-  const names = groups.flatMap(({ members }) => members);
+  const names = membersOf(groups);
   for (const name of Object.keys(direction))
     if (!names.includes(name)) throw new ShapeError(`direction: ${name} is not a trainable parameter of the model`);
   for (const name of names) {
@@ -62,7 +62,6 @@ export async function uploadDirections(
   groups: readonly NamedGroup[],
 ): Promise<Record<string, EngineTensor>> {
   const tensors: Record<string, EngineTensor> = {};
-  for (const name of groups.flatMap(({ members }) => members))
-    tensors[directionInput(name)] = await engine.upload(direction[name]!);
+  for (const name of membersOf(groups)) tensors[directionInput(name)] = await engine.upload(direction[name]!);
   return tensors;
 }

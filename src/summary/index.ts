@@ -9,10 +9,14 @@ export {
 export { type DiffNOptions, diffN, diffNFullbatch } from "./diff-n.ts";
 export {
   type LayerCut,
+  membersOf,
   type NamedGroup,
   nameGroups,
+  type Owners,
+  ownersOf,
   type ParameterGroup,
   type ParameterLike,
+  type ParameterPart,
   type ParameterTree,
   type Partition,
 } from "./groups.ts";

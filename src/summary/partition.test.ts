@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { fromFunction, type Module } from "../nn/index.ts";
+import { fromFunction, type Module, type Parameter } from "../nn/index.ts";
 import { OptionError, PartitionError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
-import { nameGroups, type Partition, partition } from "./index.ts";
+import { nameGroups, ownersOf, type Partition, partition } from "./index.ts";
 
 /** A model with parameters of these names, in this order. */
 function tree(...names: string[]): Module {
@@ -171,9 +171,90 @@ test("frozen parameters are in no group", () => {
   ]);
 });
 
+describe("parts of parameters", () => {
+  const model = () =>
+    fromFunction({ w: ndarray(new Float64Array(6), [2, 3]), b: ndarray(new Float64Array(1), []) }, ({ w }) => w);
+
+  test("scalars: one group for each number, named by its place", () => {
+    const own = model();
+    const groups = nameGroups(partition.scalars(own), variables(own));
+    expect(groups.map(({ name }) => name)).toEqual(["w[0,0]", "w[0,1]", "w[0,2]", "w[1,0]", "w[1,1]", "w[1,2]", "b"]);
+    expect([...ownersOf(groups)]).toEqual([
+      ["w", [0, 1, 2, 3, 4, 5]],
+      ["b", [6]],
+    ]);
+  });
+
+  test("stand beside whole parameters, also several of one", () => {
+    const own = model();
+    const [w, b] = own.parameters() as [Parameter, Parameter];
+    const part = (...entries: number[]) => ({ variable: w.variable, entries });
+    const groups = nameGroups([{ params: [part(5, 0), b, part(1)] }, { params: [part(4, 3, 2)] }], variables(own));
+    expect(groups).toEqual([
+      { name: "w[1,2…]+b+w[0,1]", members: ["w", "b"], entries: { w: [5, 0, 1] } },
+      { name: "w[1,1…]", members: ["w"], entries: { w: [4, 3, 2] } },
+    ]);
+    expect([...ownersOf(groups)]).toEqual([
+      ["w", [0, 0, 1, 1, 1, 0]],
+      ["b", 0],
+    ]);
+  });
+
+  test("scalars of more numbers than make sense are refused, frozen ones not counted", () => {
+    const zeros = (size: number) => ndarray(new Float64Array(size), [size]);
+    const large = fromFunction({ w: zeros(4096), v: zeros(1) }, ({ w }) => w);
+    expect(() => partition.scalars(large)).toThrow(PartitionError);
+    expect(() => partition.scalars(large)).toThrow(
+      "scalars: one group for each of the 4097 numbers that can be trained makes an H̄ of 4097 × 4097; at most 4096",
+    );
+    large.parameters()[1]!.requiresGrad = false;
+    expect(partition.scalars(large)).toHaveLength(4096);
+  });
+
+  test.each<[string, number[][], boolean, RegExp]>([
+    [
+      "an entry in no group",
+      [
+        [0, 1, 2],
+        [4, 5],
+      ],
+      false,
+      /w\[1,0\] is in no group/,
+    ],
+    [
+      "an entry in two groups",
+      [
+        [0, 1, 2, 3],
+        [3, 4, 5],
+      ],
+      false,
+      /w\[1,0\] is in two places/,
+    ],
+    ["an entry twice in a group", [[0, 1, 2, 3, 4, 5, 5]], false, /w\[1,2\] is in two places/],
+    ["an entry past the end", [[0, 1, 2, 3, 4, 5, 6]], false, /group 0 has entry 6 of w, expected .* 0 to 5/],
+    ["an entry that is no place", [[0.5]], false, /group 0 has entry 0.5 of w/],
+    ["a part without entries", [[0, 1, 2, 3, 4, 5], []], false, /group 1 has a part of w without entries/],
+    ["a part beside the whole", [[0]], true, /w is in two places/],
+  ])("%s is refused", (_what, parts, whole, message) => {
+    const own = model();
+    const [w, b] = own.parameters() as [Parameter, Parameter];
+    const groups = parts.map((entries) => ({ params: [{ variable: w.variable, entries }] }));
+    for (const all of whole
+      ? [
+          [...groups, { params: [w, b] }],
+          [{ params: [b, w] }, ...groups],
+        ]
+      : [[...groups, { params: [b] }]]) {
+      expect(() => nameGroups(all, variables(own))).toThrow(PartitionError);
+      expect(() => nameGroups(all, variables(own))).toThrow(message);
+    }
+  });
+});
+
 describe("a name", () => {
   test.each<[string, (model: Module) => Partition]>([
     ["canonical", partition.canonical],
+    ["scalars", partition.scalars],
     ["trivial", partition.trivial],
     ["wb", partition.wb],
     ["modules", (model) => partition.modules(model)],
@@ -188,7 +269,7 @@ describe("a name", () => {
   test.each(["", "blocks", "blocks-n", "blocks-2x", "wb-2", "toString", "alternate--1"])("%j is refused", (name) => {
     expect(() => partition.byName(mlp(), name)).toThrow(PartitionError);
     expect(() => partition.byName(mlp(), name)).toThrow(
-      `unknown partition "${name}"; it is one of canonical, trivial, wb, modules, modules-n, blocks-n, alternate-n`,
+      `unknown partition "${name}"; it is one of canonical, scalars, trivial, wb, modules, modules-n, blocks-n, alternate-n`,
     );
   });
 });

@@ -1,4 +1,5 @@
 import { PartitionError } from "../util/errors.ts";
+import { sizeOf } from "../util/ndarray.ts";
 import { checkWhole } from "../util/options.ts";
 import type { ParameterGroup, ParameterLike, ParameterTree, Partition } from "./groups.ts";
 import { type Pattern, tester } from "./pattern.ts";
@@ -21,6 +22,26 @@ function fits(name: string, pattern: string): boolean {
 /** One group for each parameter. */
 export function canonical<P extends ParameterLike>(model: ParameterTree<P>): Partition<P> {
   return trainable(model).flatMap((member) => groupOf(member[0], [member]));
+}
+
+/** The most groups of a number each that `scalars` makes: their H̄ takes 128 MiB, and to solve with it minutes. */
+const MOST_SCALARS = 4096;
+
+/**
+ * One group for each number, the finest partition: with it the method is Newton's own. For small models: H̄ has a row and a
+ * column for each number, and the tangents of all are computed.
+ * @throws PartitionError where there are more than 4096.
+ */
+export function scalars<P extends ParameterLike>(model: ParameterTree<P>): Partition<P> {
+  const members = trainable(model);
+  const total = members.reduce((sum, [, { variable }]) => sum + sizeOf(variable.shape), 0);
+  if (total > MOST_SCALARS)
+    throw new PartitionError(
+      `scalars: one group for each of the ${total} numbers that can be trained makes an H̄ of ${total} × ${total}; at most ${MOST_SCALARS} groups make sense`,
+    );
+  return members.flatMap(([, { variable }]) =>
+    Array.from({ length: sizeOf(variable.shape) }, (_, entry) => ({ params: [{ variable, entries: [entry] }] })),
+  );
 }
 
 /** One group with all parameters. */
@@ -186,6 +207,7 @@ type Maker = <P extends ParameterLike>(model: ParameterTree<P>, count: number) =
 /** The partitions that need at most a number. */
 const makers: Readonly<Record<string, Maker>> = {
   canonical,
+  scalars,
   trivial,
   wb,
   modules: (model) => modules(model),
@@ -195,7 +217,7 @@ const makers: Readonly<Record<string, Maker>> = {
 };
 
 /**
- * The partition of that name: canonical, trivial, wb, modules, modules-n (`modules` to depth n), blocks-n (`layerBlocks`)
+ * The partition of that name: canonical, scalars, trivial, wb, modules, modules-n (`modules` to depth n), blocks-n (`layerBlocks`)
  * or alternate-n, with a number for n.
  * @throws PartitionError for another name, or where the model cannot be cut so.
  */

@@ -1,4 +1,4 @@
-import { type GroupIndex, type Seed, summarize, type Term, type TermKind } from "../derive/index.ts";
+import { type GroupIndex, type Seed, seedsOf, summarize, type Term, type TermKind } from "../derive/index.ts";
 import { type Builder, type Graph, graphOf, type Node } from "../graph/index.ts";
 import { peakSize } from "./memory.ts";
 
@@ -47,15 +47,9 @@ export function severalPasses(
   seeds: readonly Seed[],
   { samples, limit, order3 }: { readonly samples: number; readonly limit: number; readonly order3: boolean },
 ): readonly Pass[] {
-  const groups = [...new Set(seeds.map(({ group }) => group))];
+  const groups = [...new Set(seeds.flatMap(({ group }) => group))];
   const pass = (name: string, chosen: readonly GroupIndex[], kinds: ReadonlySet<TermKind>): Pass =>
-    passOf(
-      b,
-      loss,
-      seeds.filter(({ group }) => chosen.includes(group)),
-      name,
-      kinds,
-    );
+    passOf(b, loss, seedsOf(b, seeds, chosen), name, kinds);
   const fits = ({ graph }: Pass): boolean => peakSize(graph, samples) <= limit;
   const first = (blocks: readonly GroupIndex[][]): Pass[] =>
     pairsOf(blocks).map((chosen, i) => pass(`H ${i} of ${blocks.length} blocks`, chosen, FIRST));

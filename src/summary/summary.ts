@@ -20,11 +20,11 @@ import {
   variableInput,
 } from "../engine/index.ts";
 import { countOf, type Graph, GraphBuilder, graphOf, type Node } from "../graph/index.ts";
-import { BATCH_SIZE, input } from "../ops/index.ts";
+import { BATCH_SIZE, broadcast, constant, equal, input, reshape, scalar, where } from "../ops/index.ts";
 import { NonFiniteError } from "../util/errors.ts";
 import type { Batch, FloatData } from "../util/ndarray.ts";
 import type { Random } from "../util/random.ts";
-import type { NamedGroup } from "./groups.ts";
+import { type NamedGroup, ownersOf } from "./groups.ts";
 import { peakSize } from "./memory.ts";
 import { onePass, type Pass, severalPasses } from "./passes.ts";
 
@@ -86,15 +86,28 @@ export function traceDirected(
 ): Directed {
   const b = new GraphBuilder();
   const { loss, checks, masks } = objective.trace(b, dataInputs(b, specOf(batch)), mode);
-  const seeds = groups.flatMap(({ members }, group) =>
-    members.map((name): Seed => {
-      const parameter = variableInput(b, name, objective.variables.get(name)!);
-      return { parameter, direction: input(b, directionInput(name), parameter.shape), group };
-    }),
-  );
+  const seeds = [...ownersOf(groups)].map(([name, owners]): Seed => {
+    const parameter = variableInput(b, name, objective.variables.get(name)!);
+    const direction = input(b, directionInput(name), parameter.shape);
+    return { parameter, ...(typeof owners === "number" ? { direction, group: owners } : spread(b, direction, owners)) };
+  });
   const parameters = seeds.map(({ parameter }) => parameter);
   const split = batch ? splitBatch(b, loss, parameters) : { splits: false as const, reason: "there is no batch" };
   return { b, loss, seeds, split, checks, masks };
+}
+
+/** What each of several groups has of a direction, zeros elsewhere, along a leading axis. */
+function spread(b: GraphBuilder, direction: Node, owners: readonly GroupIndex[]): Pick<Seed, "direction" | "group"> {
+  const group = [...new Set(owners)];
+  const stack = [group.length, owners.length];
+  const repeated = (node: Node): Node => broadcast(b, node, stack);
+  const own = equal(
+    b,
+    repeated(constant(b, group, [group.length, 1], "int")),
+    repeated(constant(b, owners, [1, owners.length], "int")),
+  );
+  const rows = where(b, own, repeated(reshape(b, direction, [1, owners.length])), repeated(scalar(b, 0)));
+  return { group, direction: reshape(b, rows, [group.length, ...direction.shape]) };
 }
 
 /** What a summary is told. */
