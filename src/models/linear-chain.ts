@@ -1,4 +1,4 @@
-import { BatchNorm1d, Linear, type Module, type Tensor } from "../nn/index.ts";
+import { BatchNorm1d, init, Linear, type Module, type Tensor } from "../nn/index.ts";
 import { checkBoolean, checkOneOf } from "../util/options.ts";
 import { fanIn } from "./feed-forward.ts";
 
@@ -13,9 +13,9 @@ export function checkScaling(where: string, scaling: unknown): asserts scaling i
   checkOneOf(`${where}: scaling`, scaling, [true, false, "reference"]);
 }
 
-/** Linear layers of these widths, input first. */
+/** Linear layers of these widths, input first; the model gives their parameters values. */
 export function linearLayers(widths: readonly number[]): Linear[] {
-  return widths.slice(1).map((outFeatures, i) => new Linear(widths[i]!, outFeatures));
+  return init.skipInit(() => widths.slice(1).map((outFeatures, i) => new Linear(widths[i]!, outFeatures)));
 }
 
 /** Batch normalisation after each layer but the last, for layers of these widths; none unless it is wanted. */

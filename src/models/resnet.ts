@@ -87,22 +87,25 @@ export class ResNet18 extends Module {
     checkBoolean("resnet18: classification", classification);
     checkWhole("resnet18: seed", seed);
     const [width] = STAGES as [number];
-    this.conv1 =
+    this.conv1 = init.skipInit(() =>
       stem === "cifar"
         ? new Conv2d(channels, width, 3, { padding: 1, bias: false })
-        : new Conv2d(channels, width, 7, { stride: 2, padding: 3, bias: false });
+        : new Conv2d(channels, width, 7, { stride: 2, padding: 3, bias: false }),
+    );
     this.bn1 = new BatchNorm2d(width);
     if (stem === "imagenet") this.maxpool = new MaxPool2d(3, { stride: 2, padding: 1 });
-    const [layer1, layer2, layer3, layer4] = STAGES.map((stage, i) => {
-      const before = STAGES[i - 1] ?? width;
-      return new Sequential(new BasicBlock(before, stage, i === 0 ? 1 : 2), new BasicBlock(stage, stage, 1));
-    }) as [Sequential, Sequential, Sequential, Sequential];
+    const [layer1, layer2, layer3, layer4] = init.skipInit(() =>
+      STAGES.map((stage, i) => {
+        const before = STAGES[i - 1] ?? width;
+        return new Sequential(new BasicBlock(before, stage, i === 0 ? 1 : 2), new BasicBlock(stage, stage, 1));
+      }),
+    ) as [Sequential, Sequential, Sequential, Sequential];
     this.layer1 = layer1;
     this.layer2 = layer2;
     this.layer3 = layer3;
     this.layer4 = layer4;
     this.avgpool = new AdaptiveAvgPool2d(1);
-    this.fc = new Linear(STAGES.at(-1)!, classes);
+    this.fc = init.skipInit(() => new Linear(STAGES.at(-1)!, classes));
     this.#classification = classification;
     this.#initialise(new Random(seed), zeroInitResidual);
   }

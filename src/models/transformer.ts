@@ -86,11 +86,11 @@ export class Transformer extends Module {
     checkBoolean("transformer: classification", classification);
     checkWhole("transformer: seed", seed);
     if (width % heads !== 0) throw new OptionError(`transformer: ${heads} heads do not divide a width of ${width}`);
-    this.tokens = new Embedding(vocabulary, width);
-    this.positions = new Embedding(context, width);
-    this.blocks = Array.from({ length: layers }, () => new Block(width, heads));
+    this.tokens = init.skipInit(() => new Embedding(vocabulary, width));
+    this.positions = init.skipInit(() => new Embedding(context, width));
+    this.blocks = init.skipInit(() => Array.from({ length: layers }, () => new Block(width, heads)));
     this.norm = new LayerNorm(width);
-    if (!tied) this.head = new Linear(width, vocabulary, { bias: false });
+    if (!tied) this.head = init.skipInit(() => new Linear(width, vocabulary, { bias: false }));
     this.#context = context;
     this.#classification = classification;
     this.#initialise(new Random(seed));

@@ -2,6 +2,7 @@ import {
   AdaptiveAvgPool2d,
   BatchNorm2d,
   Conv2d,
+  init,
   Lambda,
   Linear,
   logSoftmax,
@@ -77,9 +78,10 @@ export class VGG extends Module {
     const between = activationOf("vgg", activation);
     const cfg = configuration(options.cfg ?? "A");
     const last = cfg.findLast((entry) => entry !== "M") as number;
-    this.features = new Sequential(...convolutions(cfg, channels, batchNorm, between));
+    const widths = [last * poolSize ** 2, ...fcSizes, classes];
+    this.features = new Sequential(...init.skipInit(() => convolutions(cfg, channels, batchNorm, between)));
     this.avgpool = new AdaptiveAvgPool2d(poolSize);
-    this.classifier = new Sequential(...linears([last * poolSize ** 2, ...fcSizes, classes], between));
+    this.classifier = new Sequential(...init.skipInit(() => linears(widths, between)));
     this.#scaling = scaling;
     this.#classification = classification;
     initialise("vgg", this, options, scaling);

@@ -11,6 +11,22 @@ export function manualSeed(seed: number): void {
   generator = new Random(seed);
 }
 
+let skipping = false;
+
+/**
+ * Makes modules whose parameters are given values of their own afterwards (`torch.nn.utils.skip_init`): nothing is drawn for
+ * them, and they are 0 until then.
+ */
+export function skipInit<T>(make: () => T): T {
+  const outer = skipping;
+  skipping = true;
+  try {
+    return make();
+  } finally {
+    skipping = outer;
+  }
+}
+
 /** What every random initialisation takes. */
 export interface RandomOptions {
   /** Where the numbers come from; by default the generator that `manualSeed` restarts. */
@@ -23,7 +39,7 @@ export function constant(shape: readonly number[], value: number): NDArray<Float
 }
 
 export function zeros(shape: readonly number[]): NDArray<Float32Array> {
-  return constant(shape, 0);
+  return { shape, data: new Float32Array(sizeOf(shape)) };
 }
 
 export function ones(shape: readonly number[]): NDArray<Float32Array> {
@@ -42,7 +58,7 @@ export interface UniformOptions extends RandomOptions {
 export function uniform(shape: readonly number[], options: UniformOptions = {}): NDArray<Float32Array> {
   refuseUnknown("uniform", options, ["a", "b", "random"]);
   const { a = 0, b = 1, random = generator } = options;
-  return fill(shape, () => a + (b - a) * random.uniform());
+  return drawn(shape, random, () => a + (b - a) * random.uniform());
 }
 
 /** Mean and standard deviation of a normal distribution. */
@@ -57,7 +73,7 @@ export interface NormalOptions extends RandomOptions {
 export function normal(shape: readonly number[], options: NormalOptions = {}): NDArray<Float32Array> {
   refuseUnknown("normal", options, ["mean", "std", "random"]);
   const { mean = 0, std = 1, random = generator } = options;
-  return fill(shape, () => mean + std * random.normal());
+  return drawn(shape, random, () => mean + std * random.normal());
 }
 
 /** A normal distribution cut off at two values, which are not multiples of `std`, as in PyTorch. */
@@ -254,6 +270,11 @@ function uniformOfStd(shape: readonly number[], std: number, { random = generato
 
 function normalOfStd(shape: readonly number[], std: number, { random = generator }: RandomOptions) {
   return normal(shape, { std, random });
+}
+
+/** Random entries, unless they come from the layers' generator and are skipped. */
+function drawn(shape: readonly number[], random: Random, next: () => number): NDArray<Float32Array> {
+  return skipping && random === generator ? zeros(shape) : fill(shape, next);
 }
 
 function fill(shape: readonly number[], next: () => number): NDArray<Float32Array> {
