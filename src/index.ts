@@ -32,6 +32,8 @@ export {
   GeometricDamping,
   type GeometricOptions,
   type HgSource,
+  KFAC,
+  type KFACOptions,
   LBFGS,
   type LBFGSOptions,
   LionUpdater,

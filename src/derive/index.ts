@@ -1,5 +1,6 @@
+export { activeNodes } from "./active.ts";
 export { type MultiIndex, productCount } from "./multi-index.ts";
-export { gradients, hessianProduct } from "./reverse.ts";
+export { adjoints, gradients, hessianProduct } from "./reverse.ts";
 export { BATCH_SHARE, type BatchSplit, splitBatch } from "./split.ts";
 export type { GroupIndex } from "./stack.ts";
 export { type Seed, type SummaryGraph, seedsOf, summarize, type Term, type TermKind } from "./summary.ts";

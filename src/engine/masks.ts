@@ -1,13 +1,16 @@
 import { concrete, isBatch, type Shape } from "../graph/index.ts";
 import type { Precision } from "../onnx/index.ts";
-import { type NDArray, sizeOf } from "../util/ndarray.ts";
+import { type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import type { Random } from "../util/random.ts";
 
-/** An input of a program that is drawn anew for each batch: entries 1 / keep with the probability `keep`, else 0. */
+/**
+ * An input of a program that is drawn anew for each batch: entries 1 / keep with the probability `keep`, else 0; without
+ * `keep` they are uniform on [0, 1).
+ */
 export interface Mask {
   readonly name: string;
   readonly shape: Shape;
-  readonly keep: number;
+  readonly keep?: number;
 }
 
 /** Masks for a batch, each drawn entry by entry in row-major order. */
@@ -21,12 +24,17 @@ export function drawMasks(
   return Object.fromEntries(
     masks.map(({ name, shape, keep }) => {
       const lengths = concrete(shape, samples);
-      const bound = keep * 2 ** 32;
       const data = new Data(sizeOf(lengths));
-      for (let i = 0; i < data.length; i++) if (random.uint32() < bound) data[i] = 1 / keep;
+      if (keep === undefined) for (let i = 0; i < data.length; i++) data[i] = random.uniform();
+      else drawMask(data, keep, random);
       return [name, { shape: lengths, data }];
     }),
   );
+}
+
+function drawMask(data: FloatData, keep: number, random: Random): void {
+  const bound = keep * 2 ** 32;
+  for (let i = 0; i < data.length; i++) if (random.uint32() < bound) data[i] = 1 / keep;
 }
 
 /**

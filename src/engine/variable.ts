@@ -152,6 +152,11 @@ export interface Objective {
    * @throws GraphError where the loss is not a scalar.
    */
   trace(b: Builder, data: readonly Node[], mode?: Mode): Traced;
+  /**
+   * Writes the loss of an output that `trace` gave, with another target; not there where the loss contains the model.
+   * @throws GraphError where the loss draws random numbers of its own
+   */
+  lossOf?(b: Builder, output: Node, target: Node): Node;
 }
 
 /** What a program must be given, or may refuse, beside its variables. */

@@ -35,6 +35,11 @@ export function objective(model: Traceable, loss: Loss): Objective {
       });
       return node ? { ...traced, output: node } : traced;
     },
+    lossOf: (b, output, target) => {
+      const traced = traceLoss(b, scope, undefined, () => loss(new Tensor(output), new Tensor(target)));
+      if (traced.masks.length > 0) throw new GraphError("the loss draws random numbers: it cannot be taken twice");
+      return traced.loss;
+    },
   };
 }
 

@@ -1,7 +1,8 @@
 import { inTurn } from "../engine/index.ts";
 import type { NamedGroup } from "../summary/index.ts";
 import { DisposedError, NonFiniteError } from "../util/errors.ts";
-import type { CommonOptions } from "./newton-options.ts";
+import { type OptionTable, readOptions, refuseUnknown } from "../util/options.ts";
+import { COMMON, type CommonOptions, checkCommon } from "./newton-options.ts";
 import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
 import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
 import type { StepInput, Stepper, StepperState } from "./stepper.ts";
@@ -10,6 +11,21 @@ import type { StepInput, Stepper, StepperState } from "./stepper.ts";
 export interface OptimizerState extends Identity {
   readonly step: number;
   readonly stepper: StepperState;
+}
+
+/** Options of an optimiser with ways of its own to hold long steps. */
+export type UnclippedOptions = Omit<CommonOptions, "clipGradNorm">;
+
+/** Checks all options of such an optimiser, and fills in its own. @throws OptionError */
+export function readSettings<T extends object>(
+  where: string,
+  options: T & UnclippedOptions,
+  table: OptionTable<T>,
+): Required<T> {
+  refuseUnknown(where, options, [...Object.keys(table), ...COMMON.filter((name) => name !== "clipGradNorm")]);
+  checkCommon(options);
+  const own = Object.entries(options).filter(([name]) => name in table);
+  return readOptions(where, Object.fromEntries(own) as T, table);
 }
 
 /** What optimisers with a fixed learning rate share: turns on the engine, the policy for what is not finite, saved states. */

@@ -1,6 +1,7 @@
 export type { UniformAvgOptions } from "./averages.ts";
 export type { ClipRatesOptions } from "./clipping.ts";
 export type { OptimizerState } from "./fixed-rate.ts";
+export { KFAC, type KFACOptions } from "./kfac/kfac.ts";
 export { LBFGS, type LBFGSOptions } from "./lbfgs.ts";
 export type {
   CommonOptions,

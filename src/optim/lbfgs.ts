@@ -3,18 +3,9 @@ import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import type { ParameterGroup } from "../summary/index.ts";
 import { NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { type Batch, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
-import {
-  checkNonNegative,
-  checkPositive,
-  checkWhole,
-  type OptionCheck,
-  type OptionTable,
-  readOptions,
-  refuseUnknown,
-} from "../util/options.ts";
-import { FixedRateOptimizer } from "./fixed-rate.ts";
+import { checkNonNegative, checkPositive, checkWhole, type OptionCheck, type OptionTable } from "../util/options.ts";
+import { FixedRateOptimizer, readSettings, type UnclippedOptions } from "./fixed-rate.ts";
 import { type LinePoint, strongWolfe } from "./line-search.ts";
-import { COMMON, type CommonOptions, checkCommon } from "./newton-options.ts";
 import { type Proposal, type StepInput, Stepper } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 import { SGDUpdater } from "./updater.ts";
@@ -36,7 +27,7 @@ interface LBFGSSettings {
 }
 
 /** Options of {@link LBFGS}. */
-export interface LBFGSOptions extends Omit<CommonOptions, "clipGradNorm">, LBFGSSettings {}
+export interface LBFGSOptions extends UnclippedOptions, LBFGSSettings {}
 
 const count: OptionCheck = (name, value) => checkWhole(name, value, 1);
 
@@ -107,12 +98,7 @@ export class LBFGS extends FixedRateOptimizer {
     loss: Loss | FullLoss,
     options: LBFGSOptions = {},
   ): Promise<LBFGS> {
-    const common = COMMON.filter((name) => name !== "clipGradNorm");
-    const table = settingsTable(options?.maxIter);
-    refuseUnknown("LBFGS", options, [...Object.keys(table), ...common]);
-    checkCommon(options);
-    const own = Object.fromEntries(Object.entries(options).filter(([name]) => name in table));
-    const settings = readOptions<LBFGSSettings>("LBFGS", own, table);
+    const settings = readSettings<LBFGSSettings>("LBFGS", options, settingsTable(options?.maxIter));
     const { objective, groups } = resolveTarget(target, loss, undefined);
     const engine = options.engine ?? (await defaultEngine());
     // The direction of plain SGD is the gradient.

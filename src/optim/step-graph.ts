@@ -25,11 +25,20 @@ import {
   where,
 } from "../ops/index.ts";
 import { directionInput, membersOf, type NamedGroup, type Owners, ownersOf } from "../summary/index.ts";
+import type { Preconditioned, Preconditioner } from "./preconditioner.ts";
 import { applyRule, evaluationOffset, hessianVectors, type RuleTarget } from "./rule-graph.ts";
 import type { Updater } from "./updater.ts";
 
+/** A gradient that comes from the loss of a batch. */
+interface BatchSource {
+  readonly kind: "batch";
+  readonly spec: DataSpec;
+  /** The preconditioner's, where there is one. */
+  readonly phase?: string | undefined;
+}
+
 /** Where a step's gradient comes from: the loss of a batch, or the caller. */
-export type GradientSource = { readonly kind: "batch"; readonly spec: DataSpec } | { readonly kind: "given" };
+export type GradientSource = BatchSource | { readonly kind: "given" };
 
 /** What a training program is made of. */
 export interface StepParts {
@@ -38,6 +47,14 @@ export interface StepParts {
   readonly updater: Updater;
   /** The largest norm of the whole gradient; longer ones are scaled down to it. */
   readonly clipGradNorm: number | undefined;
+  /** What becomes of gradients ahead of the updater; they stay as they are without one. */
+  readonly preconditioner?: Preconditioner;
+}
+
+/** What a training program must be given beside variables and the updater's state. */
+export interface StepNeeds extends Needs {
+  /** The shapes of the preconditioner's tensors that it reads, by the names of their inputs. */
+  readonly reads: Preconditioned["reads"];
 }
 
 /** Names of the inputs and outputs of training programs. */
@@ -60,9 +77,9 @@ export const names = {
 interface Directions {
   readonly outputs: Map<string, Node>;
   readonly directions: ReadonlyMap<string, Node>;
-  /** The new values of buffers. */
+  /** The new values of buffers and of what the preconditioner keeps. */
   readonly assigned: readonly Node[];
-  readonly needs: Needs;
+  readonly needs: StepNeeds;
 }
 
 /** The updater's directions from a gradient, with its new state; and where a batch gives it the loss, and buffers' values. */
@@ -95,17 +112,19 @@ interface Slopes {
   /** The parts of H v, for a rule that asks for them. */
   readonly products: readonly Node[] | undefined;
   readonly assigned: readonly Node[];
-  readonly needs: Needs;
+  readonly needs: StepNeeds;
 }
 
 function slopesOf(b: Builder, parts: StepParts, from: GradientSource, outputs: Map<string, Node>): Slopes {
-  return from.kind === "batch" ? traced(b, parts, from.spec, outputs) : given(b, parts);
+  return from.kind === "batch" ? traced(b, parts, from, outputs) : given(b, parts);
 }
 
-function traced(b: Builder, parts: StepParts, spec: DataSpec, outputs: Map<string, Node>): Slopes {
-  const { loss, assigned, checks, masks } = parts.objective.trace(b, dataInputs(b, spec));
+function traced(b: Builder, parts: StepParts, { spec, phase }: BatchSource, outputs: Map<string, Node>): Slopes {
+  const data = dataInputs(b, spec);
+  const step = parts.objective.trace(b, data);
+  const { loss, checks, masks } = step;
   outputs.set(names.loss, loss);
-  for (const [name, node] of assigned) outputs.set(names.updated(name), node);
+  for (const [name, node] of step.assigned) outputs.set(names.updated(name), node);
   const targets = targetsOf(b, parts);
   const parameters = targets.map(({ parameter }) => parameter);
   const filled = (found: readonly (Node | undefined)[]): Node[] =>
@@ -113,14 +132,28 @@ function traced(b: Builder, parts: StepParts, spec: DataSpec, outputs: Map<strin
   const slopes = gradients(b, loss, parameters);
   const vectors = hessianVectors(b, parts.updater, targets, names);
   const products = vectors && filled(hessianProduct(b, slopes, vectors, parameters));
-  return { slopes: filled(slopes), products, assigned: [...assigned.values()], needs: { checks, masks } };
+  const assigned = [...step.assigned.values()];
+  const plain = { slopes: filled(slopes), products, assigned, needs: { ...NO_NEEDS, checks, masks } };
+  if (!parts.preconditioner) return plain;
+  const named = (nodes: readonly Node[]): Map<string, Node> => new Map(targets.map(({ name }, i) => [name, nodes[i]!]));
+  const about = { traced: step, target: data[1], parameters: named(parameters), slopes: named(plain.slopes) };
+  const made = parts.preconditioner.write(b, about, phase!);
+  for (const [name, node] of made.kept) outputs.set(name, node);
+  return {
+    slopes: targets.map(({ name }) => made.slopes.get(name)!),
+    products,
+    assigned: [...assigned, ...made.kept.values()],
+    needs: { checks, masks: [...masks, ...made.masks], reads: made.reads },
+  };
 }
+
+const NO_NEEDS: StepNeeds = { checks: [], masks: [], reads: new Map() };
 
 function given(b: Builder, parts: StepParts): Slopes {
   const inputs = (nameOf: (parameter: string) => string): Node[] =>
     targetsOf(b, parts).map(({ name, parameter }) => input(b, nameOf(name), parameter.shape));
   const products = parts.updater.hessianVector && inputs(names.product);
-  return { slopes: inputs(names.gradient), products, assigned: [], needs: { checks: [], masks: [] } };
+  return { slopes: inputs(names.gradient), products, assigned: [], needs: NO_NEEDS };
 }
 
 /** `torch.nn.utils.clip_grad_norm_`: all gradients times min(1, bound / (norm + 1e-6)). */
@@ -185,7 +218,7 @@ function check(b: Builder, values: readonly Node[], outputs: Map<string, Node>):
 }
 
 /** A whole step in one program: gradient, updater, new parameters and buffers. */
-export function stepSource(parts: StepParts, from: GradientSource): Source<Needs> {
+export function stepSource(parts: StepParts, from: GradientSource): Source<StepNeeds> {
   const b = new GraphBuilder();
   const { outputs, directions: moves, assigned, needs } = directions(b, parts, from);
   check(b, [...applied(b, parts, moves, outputs), ...assigned], outputs);
@@ -193,7 +226,7 @@ export function stepSource(parts: StepParts, from: GradientSource): Source<Needs
 }
 
 /** What one batch adds to the gradient of many: loss, gradient, H v for a rule that asks for it, and new buffers. */
-export function slopesSource(parts: StepParts, from: GradientSource): Source<Needs> {
+export function slopesSource(parts: StepParts, from: GradientSource): Source<StepNeeds> {
   const b = new GraphBuilder();
   const outputs = new Map<string, Node>();
   const { slopes, products, assigned, needs } = slopesOf(b, parts, from, outputs);
@@ -206,7 +239,7 @@ export function slopesSource(parts: StepParts, from: GradientSource): Source<Nee
 }
 
 /** The first half of a step before which a summary is taken: directions, Σ u² for each group, and new buffers. */
-export function directionSource(parts: StepParts, from: GradientSource): Source<Needs> {
+export function directionSource(parts: StepParts, from: GradientSource): Source<StepNeeds> {
   const b = new GraphBuilder();
   const { outputs, directions: moves, assigned, needs } = directions(b, parts, from);
   for (const [name, node] of moves) outputs.set(names.direction(name), node);

@@ -2,7 +2,6 @@ import {
   checkFinite,
   type Engine,
   type EngineTensor,
-  type Needs,
   type Program,
   Programs,
   runOnce,
@@ -23,6 +22,7 @@ import {
   evaluationSource,
   type GradientSource,
   names,
+  type StepNeeds,
   type StepParts,
   slopesSource,
   stepSource,
@@ -181,7 +181,7 @@ export class Stepper {
       () => evaluationSource(this.parts),
     );
     const own = { [names.rates]: await this.engine.upload({ shape: [rates.length], data: rates }) };
-    const kept = { ...(await this.variables()), ...(await this.#stateTensors()) };
+    const kept = { ...(await this.variables()), ...(await this.#stateTensors(new Map())) };
     const outputs = await this.#run(program, { kept, own });
     for (const name of this.members)
       values[name] = (await this.engine.read(outputs[names.updated(name)]!)) as NDArray<FloatData>;
@@ -215,7 +215,8 @@ export class Stepper {
     checkRandomState(random);
     const expected = new Set(updates === 0 ? [] : this.#stateShapes.keys());
     for (const name of Object.keys(tensors))
-      if (!expected.has(name)) throw new StateError(`state: unknown tensor ${name}`);
+      if (!expected.has(name) && !(updates > 0 && this.parts.preconditioner?.keeps(name)))
+        throw new StateError(`state: unknown tensor ${name}`);
     for (const name of expected) {
       const shape = this.#stateShapes.get(name)!;
       if (tensors[name]?.shape.join() !== shape.join())
@@ -241,9 +242,11 @@ export class Stepper {
     await this.programs.dispose();
   }
 
-  #program(what: string, from: StepInput, source: typeof stepSource): Promise<Program<Needs>> {
-    const kind: GradientSource = "gradient" in from ? { kind: "given" } : { kind: "batch", spec: specOf(from.batch) };
-    const key = (): string => (kind.kind === "given" ? "given" : `${kind.spec.key} ${this.mode}`);
+  #program(what: string, from: StepInput, source: typeof stepSource): Promise<Program<StepNeeds>> {
+    const phase = this.parts.preconditioner?.phase(this.#updates);
+    const kind: GradientSource =
+      "gradient" in from ? { kind: "given" } : { kind: "batch", spec: specOf(from.batch), phase };
+    const key = (): string => (kind.kind === "given" ? "given" : `${kind.spec.key} ${this.mode} ${phase}`);
     this.#checkTrainable();
     return this.programs.get(
       () => `${what} ${key()}`,
@@ -264,14 +267,16 @@ export class Stepper {
   }
 
   /** Tensors that stay (variables, state) and those that are made for one run. */
-  async #inputs(from: StepInput, needs: Needs): Promise<RunInputs> {
+  async #inputs(from: StepInput, needs: StepNeeds): Promise<RunInputs> {
     const own =
       "gradient" in from
         ? await this.#uploadSlopes(from)
         : await uploadBatch(this.engine, from.batch, needs, this.random);
     for (const [name, value] of scalarsOf(this.parts.updater, this.#updates))
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
-    return { kept: { ...(await this.variables()), ...(await this.#stateTensors()) }, own };
+    for (const [name, value] of Object.entries(this.parts.preconditioner?.scalars(this.#updates) ?? {}))
+      own[name] = await uploadScalar(this.engine, value);
+    return { kept: { ...(await this.variables()), ...(await this.#stateTensors(needs.reads)) }, own };
   }
 
   async #uploadSlopes({ gradient, product }: GivenSlopes): Promise<Record<string, EngineTensor>> {
@@ -299,10 +304,18 @@ export class Stepper {
     }
   }
 
-  async #stateTensors(): Promise<Record<string, EngineTensor>> {
-    if (this.#state.size === 0)
-      for (const [name, shape] of this.#stateShapes)
-        this.#state.set(name, await this.engine.upload({ shape, data: new Float32Array(sizeOf(shape)) }));
+  /**
+   * The updater's tensors, and those that a program reads for the preconditioner; zeros before the first step.
+   * @throws StateError where they are of other shapes
+   */
+  async #stateTensors(reads: StepNeeds["reads"]): Promise<Record<string, EngineTensor>> {
+    for (const [name, shape] of [...this.#stateShapes, ...reads]) {
+      const known = this.#state.get(name);
+      if (known?.shape.join() === shape.join()) continue;
+      if (known || this.#updates > 0)
+        throw new StateError(`state: ${name}: expected shape [${shape}], found ${known ? `[${known.shape}]` : "none"}`);
+      this.#state.set(name, await this.engine.upload({ shape, data: new Float32Array(sizeOf(shape)) }));
+    }
     return Object.fromEntries(this.#state);
   }
 

@@ -1,0 +1,125 @@
+import { defaultEngine } from "../../engine/index.ts";
+import { type FullLoss, type Loss, Module, type Parameter } from "../../nn/index.ts";
+import type { ParameterGroup } from "../../summary/index.ts";
+import { OptionError, StateError } from "../../util/errors.ts";
+import {
+  checkNonNegative,
+  checkOneOf,
+  checkPositive,
+  checkShare,
+  checkWhole,
+  type OptionCheck,
+  type OptionTable,
+} from "../../util/options.ts";
+import { FixedRateOptimizer, readSettings, type UnclippedOptions } from "../fixed-rate.ts";
+import { type StepInput, Stepper } from "../stepper.ts";
+import { resolveTarget } from "../target.ts";
+import { SGDUpdater } from "../updater.ts";
+import { KroneckerPreconditioner } from "./kronecker.ts";
+
+/** What {@link KFAC} has of its own. */
+interface KFACSettings {
+  /** The learning rate; 0.1 by default. */
+  readonly lr?: number;
+  /** λ, added to the Fisher matrix; 0.001 by default. */
+  readonly damping?: number;
+  /** How much of its Kronecker factors stays when new ones come in; 0.95 by default. */
+  readonly factorDecay?: number;
+  /** The most that a step may change the model's distribution, or Infinity; 0.001 by default. */
+  readonly klClip?: number;
+  /** How much of earlier steps is added to each; 0.9 by default. */
+  readonly momentum?: number;
+  /** η, for ½ η ‖θ‖² added to the loss, and η to the Fisher matrix; 0 by default. */
+  readonly weightDecay?: number;
+  /** Steps from one change of the factors to the next; 1 by default. */
+  readonly factorUpdateSteps?: number;
+  /** Steps from one inversion of the factors to the next, a multiple of `factorUpdateSteps`; 20 by default. */
+  readonly invUpdateSteps?: number;
+  /** Whose gradients make up the Fisher matrix: of targets drawn from the model's own distribution ("true", the default), or of the batch's ("empirical"). */
+  readonly fisher?: "true" | "empirical";
+}
+
+/** Options of {@link KFAC}. */
+export interface KFACOptions extends UnclippedOptions, KFACSettings {}
+
+const period: OptionCheck = (name, value) => checkWhole(name, value, 1);
+
+const checkClip: OptionCheck = (name, value) => {
+  if (value !== Number.POSITIVE_INFINITY) checkPositive(name, value);
+};
+
+const TABLE: OptionTable<KFACSettings> = {
+  lr: [0.1, checkPositive],
+  damping: [0.001, checkPositive],
+  factorDecay: [0.95, checkShare],
+  klClip: [0.001, checkClip],
+  momentum: [0.9, checkShare],
+  weightDecay: [0, checkNonNegative],
+  factorUpdateSteps: [1, period],
+  invUpdateSteps: [20, period],
+  fisher: ["true", (name, value) => checkOneOf(name, value, ["true", "empirical"])],
+};
+
+/**
+ * K-FAC (Martens & Grosse, 2015, arXiv 1503.05671; for convolutions Grosse & Martens, 2016, arXiv 1602.01407): the gradient times
+ * the inverse of a Fisher matrix with a Kronecker product for each layer. The learning rate and momentum are fixed and steps
+ * are held by `klClip`, as in PyTorch's K-FAC packages, where the papers' optimiser finds both from a quadratic model.
+ *
+ * Layers are found from what is computed: a weight that enters products with inputs alone (a matrix product, convolution or
+ * transposed convolution, once or several times), with the bias that is added to the results. For other parameters the
+ * Fisher matrix's diagonal is used.
+ */
+export class KFAC extends FixedRateOptimizer {
+  /** What saved factors belong to. */
+  readonly #settings: Omit<Required<KFACSettings>, "lr">;
+
+  private constructor(stepper: Stepper, options: KFACOptions, { lr, ...settings }: Required<KFACSettings>) {
+    super("KFAC", stepper, { ...options, lr });
+    this.#settings = settings;
+  }
+
+  /** @throws OptionError */
+  static create(model: Module, loss: Loss, options?: KFACOptions): Promise<KFAC>;
+  static create(groups: readonly ParameterGroup<Parameter>[], loss: FullLoss, options?: KFACOptions): Promise<KFAC>;
+  static async create(
+    target: Module | readonly ParameterGroup<Parameter>[],
+    loss: Loss | FullLoss,
+    options: KFACOptions = {},
+  ): Promise<KFAC> {
+    const settings = readSettings<KFACSettings>("KFAC", options, TABLE);
+    const { factorUpdateSteps, invUpdateSteps, fisher, momentum } = settings;
+    if (invUpdateSteps % factorUpdateSteps !== 0)
+      throw new OptionError(
+        `KFAC: invUpdateSteps must be a multiple of factorUpdateSteps, ${factorUpdateSteps}; found ${invUpdateSteps}`,
+      );
+    const { objective, groups } = resolveTarget(target, loss, undefined);
+    if (fisher === "true" && !(target instanceof Module))
+      throw new OptionError(
+        'KFAC: a loss that contains the model does not tell its distribution: give the model and a loss of its output, or set fisher: "empirical"',
+      );
+    const engine = options.engine ?? (await defaultEngine());
+    const preconditioner = new KroneckerPreconditioner(settings, objective, fisher === "true" ? loss : undefined);
+    const updater = new SGDUpdater({ momentum });
+    const parts = { objective, groups, updater, clipGradNorm: undefined, preconditioner };
+    return new KFAC(new Stepper(engine, parts, options.seed ?? 0), options, settings);
+  }
+
+  protected async advance(input: StepInput): Promise<number | undefined> {
+    if ("gradient" in input)
+      throw new OptionError("KFAC: a step needs a batch, for the Fisher matrix; found a gradient");
+    return await this.stepper.step(input, this.learningRates);
+  }
+
+  protected override memory(): { readonly settings: object } {
+    return { settings: this.#settings };
+  }
+
+  protected override recall(saved: object): () => void {
+    const [expected, found] = [this.#settings, (saved as { readonly settings?: object }).settings].map((each) =>
+      JSON.stringify(each),
+    );
+    if (expected !== found)
+      throw new StateError(`state: it is of KFAC with other options: expected ${expected}, found ${found}`);
+    return () => undefined;
+  }
+}
