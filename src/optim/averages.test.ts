@@ -93,8 +93,6 @@ describe("an optimiser", () => {
   });
 
   test.each<[NewtonSummaryOptions, RegExp]>([
-    [{ movavg: 0.5, uniformAvg: { period: 2 } }, /movavg and uniformAvg/],
-    [{ movavgBiasCorrection: true }, /movavgBiasCorrection would be ignored without movavg/],
     [{ movavg: 1 }, /movavg must be at least 0 and below 1; found 1/],
     [{ uniformAvg: { period: 0 } }, /uniformAvg.period must be a whole number, 1 or more; found 0/],
     [{ uniformAvg: { period: 2, warmup: -1 } }, /uniformAvg.warmup must be a whole number, 0 or more; found -1/],

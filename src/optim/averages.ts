@@ -31,9 +31,17 @@ export type Averaging =
 /** What is averaged. */
 export type Moments = Pick<Summary, "H" | "g" | "order3">;
 
-/** What an average keeps of earlier summaries. */
-export interface AverageState {
+/** What an average must have in common with another to go on as it. */
+interface AverageKind {
   readonly kind: Averaging["kind"];
+  /** Of a uniform one. */
+  readonly period?: number;
+  /** Of one with a correction. */
+  readonly keep?: number;
+}
+
+/** What an average keeps of earlier summaries. */
+export interface AverageState extends AverageKind {
   /** The running average before its correction, or the sum over the period under way. */
   readonly current: Moments;
   /** How many summaries it holds. */
@@ -49,6 +57,8 @@ export function averagingOf({ movavg, movavgBiasCorrection, uniformAvg }: Averag
 } {
   if (movavg !== undefined) checkShare("movavg", movavg);
   if (movavgBiasCorrection !== undefined) checkBoolean("movavgBiasCorrection", movavgBiasCorrection);
+  if (movavgBiasCorrection && uniformAvg)
+    throw new OptionError("movavgBiasCorrection would be ignored beside uniformAvg: it is for movavg");
   if (movavgBiasCorrection && !movavg) throw new OptionError("movavgBiasCorrection would be ignored without movavg");
   if (uniformAvg === undefined) {
     const averaging = { kind: "exponential", keep: movavg ?? 0, corrected: movavgBiasCorrection ?? false } as const;
@@ -62,32 +72,38 @@ export function averagingOf({ movavg, movavgBiasCorrection, uniformAvg }: Averag
   return { averaging: { kind: "uniform", period }, warmup };
 }
 
+/** What averages of this kind have in common. */
+export function averageOf(averaging: Averaging): AverageKind {
+  if (averaging.kind === "uniform") return averaging;
+  return { kind: averaging.kind, ...(averaging.corrected && { keep: averaging.keep }) };
+}
+
 /** The average after one more summary, and what is kept for the next. */
 export function nextAverage(
   last: AverageState | undefined,
   summary: Moments,
   averaging: Averaging,
 ): { readonly mean: Moments; readonly state: AverageState } {
-  return averaging.kind === "uniform"
-    ? nextUniform(last, summary, averaging.period)
-    : nextExponential(last, summary, averaging.keep, averaging.corrected);
+  const { mean, ...state } =
+    averaging.kind === "uniform"
+      ? nextUniform(last, summary, averaging.period)
+      : nextExponential(last, summary, averaging.keep, averaging.corrected);
+  return { mean, state: { ...averageOf(averaging), ...state } };
 }
 
-function nextUniform(last: AverageState | undefined, summary: Moments, period: number): ReturnType<typeof nextAverage> {
+/** A mean, and the sums that it came from. */
+type Averaged = Omit<AverageState, keyof AverageKind> & { readonly mean: Moments };
+
+function nextUniform(last: AverageState | undefined, summary: Moments, period: number): Averaged {
   const full = last?.count === period;
   const [current, count] = full || !last ? [summary, 1] : [added(last.current, summary), last.count + 1];
   const previous = full ? last.current : last?.previous;
   const samples = count + (previous ? period : 0);
   const mean = mapped(previous ? added(previous, current) : current, (value) => value / samples);
-  return { mean, state: { kind: "uniform", current, count, ...(previous && { previous }) } };
+  return { mean, current, count, ...(previous && { previous }) };
 }
 
-function nextExponential(
-  last: AverageState | undefined,
-  summary: Moments,
-  keep: number,
-  corrected: boolean,
-): ReturnType<typeof nextAverage> {
+function nextExponential(last: AverageState | undefined, summary: Moments, keep: number, corrected: boolean): Averaged {
   const count = (last?.count ?? 0) + 1;
   const weighted = mapped(summary, (value) => (1 - keep) * value);
   const first = corrected ? weighted : summary;
@@ -99,7 +115,7 @@ function nextExponential(
         )
       : first;
   const mean = corrected ? mapped(current, (value) => value / (1 - keep ** count)) : current;
-  return { mean, state: { kind: "exponential", current, count } };
+  return { mean, current, count };
 }
 
 function mapped({ H, g, order3 }: Moments, f: (value: number) => number): Moments {

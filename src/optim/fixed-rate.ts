@@ -4,7 +4,7 @@ import { DisposedError, NonFiniteError } from "../util/errors.ts";
 import { type OptionTable, readOptions, refuseUnknown } from "../util/options.ts";
 import { COMMON, type CommonOptions, checkCommon } from "./newton-options.ts";
 import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
-import { checkIdentity, type Identity, identityOf } from "./saved-state.ts";
+import { checkIdentity, checkStep, type Identity, identityOf } from "./saved-state.ts";
 import type { StepInput, Stepper, StepperState } from "./stepper.ts";
 
 /** A saved state of an optimiser with a fixed learning rate: all but parameters and buffers. */
@@ -89,6 +89,7 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
     return this.inTurn(async () => {
       checkIdentity(identityOf(this.#kind, this.stepper.parts), saved);
       const { step, stepper } = saved as OptimizerState;
+      checkStep(step);
       const place = this.recall(structuredClone(saved as object));
       await this.stepper.restore(stepper);
       place();

@@ -239,6 +239,8 @@ function checkSource({ hgLoader, hgBatches, hgData, gradientData }: NewtonSummar
   if (hgLoader !== undefined && typeof hgLoader?.draw !== "function")
     throw new OptionError("hgLoader must have a method draw(), as loaders have");
   if (hgBatches !== undefined) checkWhole("hgBatches", hgBatches, 1);
+  if (hgBatches !== undefined && hgData !== undefined)
+    throw new OptionError("hgBatches would be ignored beside hgData: it is for hgLoader");
   if (hgBatches !== undefined && !hgLoader) throw new OptionError("hgBatches would be ignored without hgLoader");
   if (hgData !== undefined && hgLoader)
     throw new OptionError("hgLoader and hgData are two sources of the same: give one of them");
@@ -275,7 +277,10 @@ function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOpt
   if (noregul && ridge) throw new OptionError("ridge would be ignored beside noregul");
   if (use && other) throw new OptionError(`${other} would be ignored beside nesterov; set nesterov: { use: false }`);
   for (const [name, value] of Object.entries({ dampingInt, momOrder3 }))
-    if (!use && value !== undefined) throw new OptionError(`nesterov.${name} would be ignored with nesterov.use false`);
+    if (!use && value !== undefined)
+      throw new OptionError(
+        `nesterov.${name} would be ignored ${other ? `beside ${other}` : "with nesterov.use false"}`,
+      );
   if (!use) return { regularization: { ridge: ridge ?? 0 }, momOrder3: 0 };
   if (dampingInt !== undefined) checkNonNegative("nesterov.dampingInt", dampingInt);
   checkShare("nesterov.momOrder3", momOrder3 ?? 0);
@@ -283,10 +288,15 @@ function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOpt
 }
 
 function updaterOf({ updater, momentum, momentumDamp }: NewtonSummaryOptions): Updater {
+  if (momentum === 0 && momentumDamp) throw new OptionError("momentumDamp would be ignored with momentum 0");
   if (updater === undefined)
     return new SGDUpdater({ momentum: momentum ?? 0.9, dampening: momentumDamp ?? momentum ?? 0.9 });
   checkUpdater(updater);
   for (const [name, value] of Object.entries({ momentum, momentumDamp }))
     if (value !== undefined) throw new OptionError(`${name} would be ignored beside updater: give it to the updater`);
+  if (updater.evaluation)
+    throw new OptionError(
+      `updater ${updater.name} is for Optimizer: the weights to use follow from its one learning rate, NewtonSummary has many`,
+    );
   return updater;
 }

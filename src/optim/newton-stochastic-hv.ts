@@ -5,8 +5,12 @@ import type { NewtonSummaryOptions } from "./newton-options.ts";
 import { NewtonSummary } from "./newton-summary.ts";
 import { type StochasticHvOptions, StochasticHvUpdater } from "./updaters/stochastic-hv.ts";
 
+/** Options that belong to another updater. */
+const REPLACED = ["updater", "momentum", "momentumDamp"] as const;
+type Replaced = (typeof REPLACED)[number];
+
 /** Options of {@link NewtonStochasticHv}: those of {@link NewtonSummary} without its updater. */
-export interface NewtonStochasticHvOptions extends Omit<NewtonSummaryOptions, "updater" | "momentum" | "momentumDamp"> {
+export interface NewtonStochasticHvOptions extends Omit<NewtonSummaryOptions, Replaced> {
   /** How the direction is learned. */
   readonly direction?: StochasticHvOptions;
 }
@@ -20,10 +24,10 @@ function create(
 async function create(
   target: Module | readonly ParameterGroup<Parameter>[],
   loss: Loss,
-  { direction, ...options }: NewtonStochasticHvOptions = {},
+  { direction, ...options }: NewtonStochasticHvOptions & Pick<NewtonSummaryOptions, Replaced> = {},
 ): Promise<NewtonSummary> {
-  for (const name of ["updater", "momentum", "momentumDamp"])
-    if (name in options)
+  for (const name of REPLACED)
+    if (options[name] !== undefined)
       throw new OptionError(`${name} would be ignored beside direction, which NewtonStochasticHv learns`);
   return await NewtonSummary.create(target as Module, loss, {
     ...options,

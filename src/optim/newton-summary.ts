@@ -196,7 +196,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
   /**
    * Continues from a saved state; together with the parameters of that time the run goes on exactly as it did.
-   * @throws StateError where the state is of another model, partition, updater, loader, schedule or version; then nothing changed.
+   * @throws StateError where the state is damaged, or of another model, partition, updater, regularisation, kind of averages, loader,
+   * schedule or version; then nothing changed.
    */
   restore(saved: unknown): Promise<void> {
     return this.#queue.run(async () => {
@@ -205,8 +206,10 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       const state = saved as NewtonSummaryState;
       checkProgress(state, this.groups.length, this.#settings);
       const { step, damping, dampingInt, rates, stepper } = state;
-      if ((dampingInt === undefined) !== (this.#dampingInt === undefined))
-        throw new StateError("state: it is of an optimiser with another regularisation");
+      const cubic = (has: boolean): string => (has ? "nesterov, with a dampingInt" : "nesterov.use false");
+      const [expected, found] = [this.#dampingInt !== undefined, dampingInt !== undefined].map(cubic);
+      if (expected !== found)
+        throw new StateError(`state: it is of another regularisation: expected ${expected}, found ${found}`);
       await this.#restoreParts(state, () => this.#onEngine(() => this.#stepper.restore(stepper)));
       this.#step = step;
       this.#damping = damping.slice();

@@ -1,11 +1,13 @@
 import { membersOf, type NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
+import { isFloat, sizeOf } from "../util/ndarray.ts";
 import type { RandomState } from "../util/random.ts";
-import type { AverageState, Averaging } from "./averages.ts";
+import { type AverageState, type Averaging, averageOf } from "./averages.ts";
 import type { Clipping } from "./clipping.ts";
 import type { NewtonSettings } from "./newton-options.ts";
 import type { RateState } from "./rate-state.ts";
 import type { StepParts } from "./step-graph.ts";
+import type { StepperState } from "./stepper.ts";
 
 /** The version of saved optimiser states. */
 const FORMAT = "grnewt-optimizer-2";
@@ -36,10 +38,31 @@ export function checkIdentity(own: Identity, found: unknown): void {
     shapes: "model",
   } as const;
   for (const [key, what] of Object.entries(parts) as [keyof typeof parts, string][]) {
-    const [expected, actual] = [JSON.stringify(own[key]), JSON.stringify(other[key])];
-    if (expected !== actual)
-      throw new StateError(`state: it is of another ${what}: expected ${expected}, found ${actual}`);
+    const difference = firstDifference(plain(own[key]), plain(other[key]), key);
+    if (difference !== undefined) throw new StateError(`state: it is of another ${what}: ${difference}`);
   }
+}
+
+/** A value as JSON keeps it. */
+function plain(value: unknown): unknown {
+  return value === undefined ? undefined : JSON.parse(JSON.stringify(value));
+}
+
+/** Where two plain trees differ first, and how; undefined where they do not. */
+function firstDifference(expected: unknown, found: unknown, path: string): string | undefined {
+  const isTree = (value: unknown): value is object => typeof value === "object" && value !== null;
+  if (!isTree(expected) || !isTree(found) || Array.isArray(expected) !== Array.isArray(found))
+    return expected === found
+      ? undefined
+      : `${path}: expected ${JSON.stringify(expected)}, found ${JSON.stringify(found)}`;
+  if (Array.isArray(expected) && Array.isArray(found) && expected.length !== found.length)
+    return `${path}: expected ${expected.length}, found ${found.length}`;
+  const [left, right] = [expected, found] as Record<string, unknown>[];
+  for (const key of new Set([...Object.keys(left!), ...Object.keys(right!)])) {
+    const difference = firstDifference(left![key], right![key], `${path}.${key}`);
+    if (difference !== undefined) return difference;
+  }
+  return undefined;
 }
 
 /** How far a run has come, as it is saved. */
@@ -55,19 +78,51 @@ function whole(value: unknown): boolean {
 }
 
 /** @throws StateError where it is none */
-export function checkRandomState(state: RandomState | undefined): void {
+function checkRandomState(state: RandomState | undefined): void {
   const words: readonly unknown[] = Array.isArray(state?.words) ? state.words : [];
   if (words.length !== 4 || !words.every((word) => whole(word) && (word as number) < 2 ** 32))
     throw new StateError("state: the random numbers are damaged: expected four words of 32 bits");
+}
+
+/** @throws StateError where it is no number of steps */
+export function checkStep(step: unknown): asserts step is number {
+  if (!whole(step)) throw new StateError(`state: step is ${step}`);
+}
+
+/**
+ * @param shapes of the updater's tensors.
+ * @param keeps whether a tensor of this name may be there beside them.
+ * @throws StateError where it is damaged, or of another updater
+ */
+export function checkStepper(
+  state: StepperState | undefined,
+  shapes: ReadonlyMap<string, readonly number[]>,
+  keeps: (name: string) => boolean = () => false,
+): void {
+  const { updates, random, tensors } = state ?? ({} as Partial<StepperState>);
+  if (!whole(updates) || typeof tensors !== "object" || tensors === null)
+    throw new StateError("state: what the updater remembers is damaged");
+  checkRandomState(random);
+  for (const [name, found] of Object.entries(tensors)) {
+    if (updates === 0 || !(shapes.has(name) || keeps(name))) throw new StateError(`state: unknown tensor ${name}`);
+    const size = Array.isArray(found?.shape) ? sizeOf(found.shape) : undefined;
+    if (size === undefined || found?.data?.length !== size || !isFloat(found) || !found.data.every(Number.isFinite))
+      throw new StateError(`state: ${name}: expected ${size ?? "an array of"} finite numbers`);
+  }
+  for (const [name, shape] of updates === 0 ? [] : shapes) {
+    const found = tensors[name];
+    if (found?.shape.join() !== shape.join())
+      throw new StateError(`state: ${name}: expected shape [${shape}], found ${found ? `[${found.shape}]` : "none"}`);
+  }
 }
 
 /** @throws StateError where it is damaged: a number that is none, or arrays that do not fit the groups */
 export function checkProgress(
   { step, damping, dampingInt, rates }: Progress,
   groups: number,
-  { averaging, clipping }: Pick<NewtonSettings, "averaging" | "clipping">,
+  { averaging, clipping, normalizeDirs }: Pick<NewtonSettings, "averaging" | "clipping" | "normalizeDirs">,
 ): void {
-  if (!whole(step)) throw new StateError(`state: step is ${step}`);
+  checkStep(step);
   checkArrays({ damping }, { damping: groups });
   if (!damping?.every((value) => value > 0)) throw new StateError(`state: damping is ${damping}`);
   if (dampingInt !== undefined && !(Number.isFinite(dampingInt) && dampingInt >= 0))
@@ -76,7 +131,9 @@ export function checkProgress(
     throw new StateError("state: the learning rates are damaged");
   checkArrays(rates, { smoothed: groups, D: groups, order3: groups, scale: groups });
   checkClipped(rates.clipped, groups, clipping);
-  if (rates.average) checkAverage(rates.average, groups, averaging.kind);
+  if (rates.summaries > 0 && (rates.scale !== undefined) !== normalizeDirs)
+    throw new StateError(`state: normalizeDirs: expected ${normalizeDirs}, found ${!normalizeDirs}`);
+  if (rates.average) checkAverage(rates.average, groups, averaging);
 }
 
 function checkClipped(history: unknown, groups: number, clipping: Clipping | undefined): void {
@@ -86,9 +143,10 @@ function checkClipped(history: unknown, groups: number, clipping: Clipping | und
   for (const clipped of history) checkArrays({ clipped }, { clipped: clipping.by === "r" ? 1 : groups });
 }
 
-function checkAverage({ kind, count, current, previous }: AverageState, groups: number, own: Averaging["kind"]): void {
-  if (kind !== own)
-    throw new StateError(`state: its summaries were averaged otherwise: expected ${own}, found ${kind}`);
+function checkAverage(state: AverageState, groups: number, own: Averaging): void {
+  const { kind, period, keep, count, current, previous } = state;
+  const difference = firstDifference(plain(averageOf(own)), plain({ kind, period, keep }), "average");
+  if (difference !== undefined) throw new StateError(`state: its summaries were averaged otherwise: ${difference}`);
   if (!whole(count)) throw new StateError(`state: an average is of ${count} summaries`);
   for (const moments of [current, ...(previous ? [previous] : [])])
     checkArrays(moments, { H: groups ** 2, g: groups, order3: groups });

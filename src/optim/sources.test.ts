@@ -95,9 +95,7 @@ test("no batch at all is an error, and nothing changes", async () => {
 });
 
 test.each<[NewtonSummaryOptions, RegExp]>([
-  [{ hgBatches: 2 }, /hgBatches would be ignored without hgLoader/],
   [{ hgBatches: 0, hgLoader: cycle() }, /hgBatches must be a whole number, 1 or more; found 0/],
-  [{ hgData: batches, hgLoader: cycle() }, /hgLoader and hgData are two sources/],
   [{ hgData: 3 as never }, /hgData must be batches: an array of them, or a loader/],
 ])("contradictory sources are refused: %#", async (options, message) => {
   await expect(make(options)).rejects.toThrow(message);

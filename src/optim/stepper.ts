@@ -15,7 +15,7 @@ import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } f
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { Random, type RandomState } from "../util/random.ts";
 import { scalarsOf } from "./rule-graph.ts";
-import { checkRandomState } from "./saved-state.ts";
+import { checkStepper } from "./saved-state.ts";
 import {
   applySource,
   directionSource,
@@ -210,20 +210,10 @@ export class Stepper {
     return { updates: this.#updates, random: this.random.state, tensors };
   }
 
-  /** @throws StateError where the state is of another model or updater; then nothing changed. */
-  async restore({ updates, random, tensors }: StepperState): Promise<void> {
-    checkRandomState(random);
-    const expected = new Set(updates === 0 ? [] : this.#stateShapes.keys());
-    for (const name of Object.keys(tensors))
-      if (!expected.has(name) && !(updates > 0 && this.parts.preconditioner?.keeps(name)))
-        throw new StateError(`state: unknown tensor ${name}`);
-    for (const name of expected) {
-      const shape = this.#stateShapes.get(name)!;
-      if (tensors[name]?.shape.join() !== shape.join())
-        throw new StateError(
-          `state: ${name}: expected shape [${shape}], found ${tensors[name] ? `[${tensors[name].shape}]` : "none"}`,
-        );
-    }
+  /** @throws StateError where the state is damaged, or of another updater; then nothing changed. */
+  async restore(state: StepperState): Promise<void> {
+    checkStepper(state, this.#stateShapes, (name) => this.parts.preconditioner?.keeps(name) ?? false);
+    const { updates, random, tensors } = state;
     const uploaded = await Promise.all(
       Object.entries(tensors).map(
         async ([name, { shape, data }]) => [name, await this.engine.upload({ shape, data: data.slice() })] as const,
