@@ -33,6 +33,12 @@ export interface DataFacts {
   readonly outputs: number;
 }
 
+/** A model, and what it is in a few words. */
+export interface BuiltModel {
+  readonly text: string;
+  readonly model: Module;
+}
+
 interface ModelEntry {
   readonly data: readonly DataKind[];
   /** Its options, with their defaults. */
@@ -43,8 +49,7 @@ interface ModelEntry {
   readonly side?: number;
   /** Whether it is to give its inputs back, as bytes on a scale from 0 to 1, and not their labels. */
   readonly reconstructs?: boolean;
-  /** What it is, in a few words, and itself. */
-  readonly build: (settings: ModelSettings, data: DataFacts) => { readonly text: string; readonly model: Module };
+  readonly build: (settings: ModelSettings, data: DataFacts) => BuiltModel;
 }
 
 /** Where activations of each sample are many: a sample of each set is evaluated, so that this takes no longer than training. */
@@ -68,6 +73,8 @@ export const MODELS = {
     takes: { layers: "6-16-120-84", activation: "tanh", "sigma-w": 1, scaling: false, "batch-norm": false },
     side: 16,
     build: (settings, { input: [channels, imageSize], outputs }) => {
+      const { length } = parseWidths(settings.layers!);
+      if (length !== 4) throw new OptionError(`expected 4 widths, of two convolutions and two layers; found ${length}`);
       const layers = `${channels}-${settings.layers}-${outputs}`;
       return {
         text: `LeNet ${layers}, ${settings.activation}`,
@@ -109,7 +116,7 @@ export const MODELS = {
     build: ({ layers, seed }, { input: [context], outputs: vocabulary }) => {
       const [width, ...more] = parseWidths(layers!) as [number, ...number[]];
       if (more.some((other) => other !== width))
-        throw new OptionError(`--layers of a transformer must be alike, such as 4*128; found "${layers}"`);
+        throw new OptionError("expected widths that are all the same, such as 4*128");
       return {
         text: `transformer ${layers}, ${vocabulary} characters, ${context} at a time`,
         model: transformer({ vocabulary, context: context!, width, layers: more.length + 1, seed }),

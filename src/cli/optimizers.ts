@@ -17,7 +17,7 @@ import {
   type Updater,
 } from "../optim/index.ts";
 import { partition } from "../summary/index.ts";
-import type { Defaults } from "./options.ts";
+import { type Defaults, forOption } from "./options.ts";
 
 /** The options of `grnewt train` that belong to some optimisers. */
 export interface OptimizerSettings {
@@ -142,9 +142,10 @@ function withRate<Takes extends RateSettings>(
 }
 
 function createNewton(settings: OptimizerSettings, { model, loss, engine, train }: Parts): Promise<TrainingOptimizer> {
+  const name = settings.partition!;
   return NewtonSummary.create(model, loss, {
     ...quiet(engine),
-    partition: partition.byName(model, settings.partition!),
+    partition: forOption("partition", name, () => partition.byName(model, name)),
     hgLoader: shuffled(train, settings["summary-batch-size"]!, settings.seed + 1),
     updater: new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
     damping: settings.damping!,

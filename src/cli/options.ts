@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { OptionError } from "../util/errors.ts";
+import { GrnewtError, OptionError } from "../util/errors.ts";
 
 /** One option of a command: what its help says and how its text is read. */
 export interface OptionSpec<T> {
@@ -32,6 +32,17 @@ export function whole(least: number, most: number = Number.MAX_SAFE_INTEGER): Op
     const range = most === Number.MAX_SAFE_INTEGER ? `${least} or more` : `from ${least} to ${most}`;
     throw new OptionError(`--${name} must be a whole number, ${range}; found "${text}"`);
   };
+}
+
+/** Does what an option's value asks for. @throws OptionError naming the option, where this package refuses that */
+export function forOption<T>(name: string, value: string, task: () => T): T {
+  try {
+    return task();
+  } catch (error) {
+    if (!(error instanceof GrnewtError)) throw error;
+    // The names of functions and classes, which messages of the library begin with, say nothing here.
+    throw new OptionError(`--${name} ${value}: ${error.message.replace(/^\w+: /, "")}`, { cause: error });
+  }
 }
 
 /** A number for which `holds`, which `range` says in words. */

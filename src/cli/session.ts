@@ -5,8 +5,9 @@ import type { TrainOptions } from "../train/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import { datasetEntry, type LoadedData } from "./datasets.ts";
-import { checkSide, lossOf, modelEntry } from "./models.ts";
+import { type BuiltModel, checkSide, type DataFacts, lossOf, modelEntry } from "./models.ts";
 import { optimizerEntry, shuffled } from "./optimizers.ts";
+import { forOption } from "./options.ts";
 import type { TrainSettings } from "./train-options.ts";
 
 /** Samples of an evaluation's batch, and real numbers in its inputs, at most. */
@@ -45,7 +46,7 @@ export async function openSession(settings: TrainSettings, given: ReadonlySet<st
     checkSizes(settings, given, train.length);
     checkSide(settings.model, settings.dataset, train.inputShape);
     const { kind } = datasetEntry(settings.dataset);
-    const { model, text } = modelEntry(settings.model).build(settings, { kind, input: train.inputShape, outputs });
+    const { model, text } = buildModel(settings, { kind, input: train.inputShape, outputs });
     const loss = lossOf(settings.model, kind);
     const optimizer = await optimizerEntry(settings.optimizer).create(settings, { model, loss, engine, train });
     const trainLoader = shuffled(train, settings["batch-size"], seed);
@@ -71,6 +72,12 @@ export async function openSession(settings: TrainSettings, given: ReadonlySet<st
     await release(engine, train);
     throw error;
   }
+}
+
+/** @throws OptionError */
+function buildModel(settings: TrainSettings, data: DataFacts): BuiltModel {
+  const build = (): BuiltModel => modelEntry(settings.model).build(settings, data);
+  return settings.layers === undefined ? build() : forOption("layers", settings.layers, build);
 }
 
 async function release(engine: OrtNodeEngine, train: Dataset): Promise<void> {

@@ -108,7 +108,12 @@ describe("options of train", () => {
       "--model resnet",
       '--model must be perceptron, lenet, vgg-a, vgg-b, vgg-d, vgg-e, resnet18, autoencoder or transformer; found "resnet"',
     ],
-    ["--layers 3-", '--layers: "3-" is no list of widths such as "784-20*1024-10": "" is none'],
+    ["--layers 3-", '--layers 3-: "3-" is no list of widths such as "784-20*1024-10": "" is none'],
+    ["--layers 0", '--layers 0: "0" is no list of widths such as "784-20*1024-10": "0" is none'],
+    [
+      "--layers 1000000000*5",
+      '--layers 1000000000*5: "1000000000*5" has 1000000000 layers of one width; expected 100000 at most',
+    ],
     [
       "--model resnet18 --layers 3",
       "--layers would be ignored by resnet18; only perceptron, lenet, autoencoder and transformer have it",

@@ -9,6 +9,7 @@ import { OPTIMIZERS, optimizerEntry } from "./optimizers.ts";
 import {
   type Defaults,
   flag,
+  forOption,
   type Given,
   listed,
   type OptionTable,
@@ -305,10 +306,6 @@ function namesOf<Table extends object>(table: Table): (keyof Table & string)[] {
 
 /** Widths of layers, as `--layers` takes them: they stay a text. */
 function widths(value: string, name: string): string {
-  try {
-    parseWidths(value);
-    return value;
-  } catch (error) {
-    throw new OptionError(`--${name}: ${(error as Error).message}`);
-  }
+  forOption(name, value, () => parseWidths(value));
+  return value;
 }

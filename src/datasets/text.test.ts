@@ -50,16 +50,8 @@ describe("charText", () => {
 
   it.each<[string, CharTextOptions, string]>([
     ["", { sequenceLength: 3 }, "text: expected a text, found nothing"],
-    [
-      "abcdefghij",
-      { sequenceLength: 9 },
-      "text: its part for the training has 9 characters; a sample of sequenceLength 9 needs 10",
-    ],
-    [
-      "abcdefghij",
-      { sequenceLength: 3 },
-      "text: its part for the test has 1 characters; a sample of sequenceLength 3 needs 4",
-    ],
+    ["abcdefghij", { sequenceLength: 9 }, "text: its part for the training has 9 characters; a sequence of 9 needs 10"],
+    ["abcdefghij", { sequenceLength: 3 }, "text: its part for the test has 1 characters; a sequence of 3 needs 4"],
   ])("refuses the text %j with %o", (text, options, message) => {
     expect(() => charText(text, options)).toThrow(DataError);
     expect(() => charText(text, options)).toThrow(message);

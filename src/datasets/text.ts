@@ -79,7 +79,7 @@ export function charText(text: string, options: CharTextOptions, name: string = 
   const part = (what: string, of: Int32Array): Dataset => {
     if (of.length <= sequenceLength)
       throw new DataError(
-        `${name}: its part for the ${what} has ${of.length} characters; a sample of sequenceLength ${sequenceLength} needs ${sequenceLength + 1}`,
+        `${name}: its part for the ${what} has ${of.length} characters; a sequence of ${sequenceLength} needs ${sequenceLength + 1}`,
       );
     const count = 1 + Math.floor((of.length - 1 - sequenceLength) / stride);
     return Dataset.fromSamples(runs(of, 0, count, sequenceLength, stride), runs(of, 1, count, sequenceLength, stride));

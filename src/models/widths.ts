@@ -3,6 +3,9 @@ import { OptionError } from "../util/errors.ts";
 /** The widths of layers: a list, or a text such as "784-20*1024-10", in which "20*1024" stands for twenty layers of 1024. */
 export type Widths = readonly number[] | string;
 
+/** More than anybody trains; a list of them still fits into memory. */
+const MOST_LAYERS = 100_000;
+
 /**
  * The widths that a text stands for, the same as a list of them would be.
  * @throws OptionError where a part is neither a width nor a number of layers times a width.
@@ -10,8 +13,10 @@ export type Widths = readonly number[] | string;
 export function parseWidths(text: string): number[] {
   return text.split("-").flatMap((part) => {
     const [, count = "1", width] = /^(?:(\d+)\*)?(\d+)$/.exec(part.trim()) ?? [];
-    if (width === undefined || Number(count) === 0)
+    if (width === undefined || Number(width) === 0 || Number(count) === 0)
       throw new OptionError(`"${text}" is no list of widths such as "784-20*1024-10": "${part}" is none`);
+    if (Number(count) > MOST_LAYERS)
+      throw new OptionError(`"${text}" has ${count} layers of one width; expected ${MOST_LAYERS} at most`);
     return new Array<number>(Number(count)).fill(Number(width));
   });
 }

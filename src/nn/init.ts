@@ -38,8 +38,13 @@ export function constant(shape: readonly number[], value: number): NDArray<Float
   return fill(shape, () => value);
 }
 
+/** @throws ShapeError where there is no memory for so many */
 export function zeros(shape: readonly number[]): NDArray<Float32Array> {
-  return { shape, data: new Float32Array(sizeOf(shape)) };
+  try {
+    return { shape, data: new Float32Array(sizeOf(shape)) };
+  } catch (cause) {
+    throw new ShapeError(`a tensor of shape [${shape}] does not fit into memory`, { cause });
+  }
 }
 
 export function ones(shape: readonly number[]): NDArray<Float32Array> {
@@ -278,8 +283,8 @@ function drawn(shape: readonly number[], random: Random, next: () => number): ND
 }
 
 function fill(shape: readonly number[], next: () => number): NDArray<Float32Array> {
+  const array = zeros(shape);
   // Not Float32Array.from, which asks an object for each entry: large models would take seconds.
-  const data = new Float32Array(sizeOf(shape));
-  for (let i = 0; i < data.length; i++) data[i] = next();
-  return { shape, data };
+  for (let i = 0; i < array.data.length; i++) array.data[i] = next();
+  return array;
 }

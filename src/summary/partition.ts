@@ -226,6 +226,7 @@ export function byName<P extends ParameterLike>(model: ParameterTree<P>, name: s
   const key = kind === undefined ? name : `${kind}n`;
   if (!Object.hasOwn(makers, key) || name.endsWith("-n"))
     throw new PartitionError(`unknown partition "${name}"; it is one of ${Object.keys(makers).join(", ")}`);
+  if (Number(count) === 0) throw new PartitionError(`partition "${name}": n must be 1 or more`);
   return makers[key]!(model, Number(count));
 }
 

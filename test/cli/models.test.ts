@@ -3,8 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { openSession } from "../../src/cli/session.ts";
+import { trainRequest } from "../../src/cli/train-options.ts";
 import { readMetrics } from "../../src/train/file-store.ts";
 import type { EpochEvent } from "../../src/train/index.ts";
+import { OptionError } from "../../src/util/errors.ts";
 import { Random } from "../../src/util/random.ts";
 import { runCommand } from "../support/command.ts";
 
@@ -122,10 +125,37 @@ test.each([
     "--dataset cifar100",
     /data.cifar100.train\.bin: expected a file of CIFAR's binary version, found no such file\. To get it, download/,
   ],
-  [`--partition halves ${CIFAR}`, /unknown partition "halves"/],
 ])("%s is refused", async (args, message) => {
   const { status, stderr } = await grnewt(args);
   expect(status).toBeGreaterThan(0);
   expect(stderr).toMatch(message);
   expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+});
+
+test.each([
+  ["cifar10", "--partition halves", '--partition halves: unknown partition "halves"'],
+  [
+    "cifar10",
+    "--partition blocks-9",
+    "--partition blocks-9: cannot make 9 groups of the 4 weights that can be trained",
+  ],
+  ["cifar10", "--partition modules-0", '--partition modules-0: partition "modules-0": n must be 1 or more'],
+  ["cifar10", "--model lenet --layers 6", "--layers 6: expected 4 widths, of two convolutions and two layers; found 1"],
+  [
+    "cifar10",
+    "--layers 1000000000",
+    "--layers 1000000000: a tensor of shape [1000000000,3072] does not fit into memory",
+  ],
+  ["text", "--layers 3*30", "--layers 3*30: 4 heads do not divide a width of 30"],
+  ["text", "--layers 4-8", "--layers 4-8: expected widths that are all the same, such as 4*128"],
+])("on %s, %s is refused in the words of the options", async (dataset, args, message) => {
+  const data = {
+    cifar10: ["--dataset", "cifar10", "--data", join(directory, "data/cifar10")],
+    text: ["--model", "transformer", "--context", "8", "--data", join(directory, "text.txt")],
+  };
+  const request = trainRequest([...data[dataset as keyof typeof data], ...args.split(" ")]);
+  if (request.kind !== "new") throw new Error("no new run");
+  const session = openSession(request.settings, request.given);
+  await expect(session).rejects.toThrow(OptionError);
+  await expect(session).rejects.toThrow(message);
 });
