@@ -4,8 +4,8 @@ import { DisposedError, NonFiniteError } from "../util/errors.ts";
 import { type OptionTable, readOptions, refuseUnknown } from "../util/options.ts";
 import { COMMON, type CommonOptions, checkCommon } from "./newton-options.ts";
 import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
-import { checkIdentity, checkStep, type Identity, identityOf } from "./saved-state.ts";
-import type { StepInput, Stepper, StepperState } from "./stepper.ts";
+import { checkIdentity, checkStep, type Identity, identityOf, type StepperState } from "./saved-state.ts";
+import type { StepInput, Stepper } from "./stepper.ts";
 
 /** A saved state of an optimiser with a fixed learning rate: all but parameters and buffers. */
 export interface OptimizerState extends Identity {

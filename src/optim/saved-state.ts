@@ -1,13 +1,12 @@
 import { membersOf, type NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
-import { isFloat, sizeOf } from "../util/ndarray.ts";
+import { type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import type { RandomState } from "../util/random.ts";
 import { type AverageState, type Averaging, averageOf } from "./averages.ts";
 import type { Clipping } from "./clipping.ts";
 import type { NewtonSettings } from "./newton-options.ts";
 import type { RateState } from "./rate-state.ts";
 import type { StepParts } from "./step-graph.ts";
-import type { StepperState } from "./stepper.ts";
 
 /** The version of saved optimiser states. */
 const FORMAT = "grnewt-optimizer-2";
@@ -87,6 +86,13 @@ function checkRandomState(state: RandomState | undefined): void {
 /** @throws StateError where it is no number of steps */
 export function checkStep(step: unknown): asserts step is number {
   if (!whole(step)) throw new StateError(`state: step is ${step}`);
+}
+
+/** The updater's tensors and step count, and where the random numbers stand, plain enough to save. */
+export interface StepperState {
+  readonly updates: number;
+  readonly random: RandomState;
+  readonly tensors: Readonly<Record<string, NDArray<FloatData>>>;
 }
 
 /**

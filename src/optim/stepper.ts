@@ -13,9 +13,9 @@ import {
 import { type Direction, membersOf } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
-import { Random, type RandomState } from "../util/random.ts";
+import { Random } from "../util/random.ts";
 import { scalarsOf } from "./rule-graph.ts";
-import { checkStepper } from "./saved-state.ts";
+import { checkStepper, type StepperState } from "./saved-state.ts";
 import {
   applySource,
   directionSource,
@@ -49,13 +49,6 @@ export interface Proposal {
   readonly norms: Float64Array;
   /** The updater's state and the buffers after the step, by output name. */
   readonly state: Readonly<Record<string, EngineTensor>>;
-}
-
-/** The updater's tensors and step count, and where the random numbers stand, plain enough to save. */
-export interface StepperState {
-  readonly updates: number;
-  readonly random: RandomState;
-  readonly tensors: Readonly<Record<string, NDArray<FloatData>>>;
 }
 
 /**
