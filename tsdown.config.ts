@@ -10,9 +10,11 @@ const config: UserConfig = defineConfig({
     "index.node": "src/index.node.ts",
     node: "src/node.ts",
     "cli/main": "src/cli/main.ts",
-    // A file of its own, as it starts the other one beside it as a worker thread.
+    // Files of their own, each with the other one beside it that it starts as a worker thread.
     "chunks/image-folder": "src/datasets/node/image-folder.ts",
     "chunks/image-worker": "src/datasets/node/image-worker.ts",
+    "chunks/ort-node-thread": "src/engine/ort-node-thread.ts",
+    "chunks/ort-node-worker": "src/engine/ort-node-worker.ts",
   },
   format: "esm",
   platform: "neutral",

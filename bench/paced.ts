@@ -26,6 +26,10 @@ export class PacedEngine implements Engine {
     return this.#engine.sessions;
   }
 
+  get tensors(): Engine["tensors"] {
+    return this.#engine.tensors;
+  }
+
   /** From now on, looks at the product. */
   start(): void {
     this.#looks = [];

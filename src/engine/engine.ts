@@ -32,12 +32,14 @@ export interface CompileOptions {
   readonly lowMemory?: boolean;
 }
 
-/** What runs graphs: ONNX Runtime, or the float64 oracle. Every method is asynchronous. */
+/** What runs graphs: ONNX Runtime, or the float64 oracle. Every method is asynchronous, and throws DisposedError after `dispose`. */
 export interface Engine {
   readonly name: string;
   readonly precision: Precision;
   /** How many sessions were compiled so far, and how many of them are not yet disposed. */
   readonly sessions: { readonly compiled: number; readonly live: number };
+  /** How many tensors are not yet released. */
+  readonly tensors: { readonly live: number };
   /**
    * Makes an array a tensor: real numbers in the engine's precision, others as whole numbers. The engine may read the
    * array itself instead of a copy, so it must not change while the tensor lives.
@@ -49,7 +51,7 @@ export interface Engine {
   release(...tensors: EngineTensor[]): void;
   /** Compiles a graph. @throws GraphError where the engine cannot run it */
   compile(graph: Graph, options?: CompileOptions): Promise<Session>;
-  /** Frees everything, sessions that are still alive included. */
+  /** Frees everything, also sessions and tensors that are still alive: what is to be kept must be read before. */
   dispose(): Promise<void>;
 }
 

@@ -1,9 +1,9 @@
 import { availableParallelism } from "node:os";
-import * as ort from "onnxruntime-node";
-import type { DType, Graph } from "../graph/index.ts";
+import type { InferenceSession } from "onnxruntime-node";
+import { concrete, type DType, type Graph } from "../graph/index.ts";
 import { outputName, type Precision, toOnnx } from "../onnx/index.ts";
-import { DisposedError, GraphError, invariant, OptionError } from "../util/errors.ts";
-import { isFloat, type NDArray } from "../util/ndarray.ts";
+import { DisposedError, GraphError, GrnewtError, invariant, OptionError } from "../util/errors.ts";
+import { checkArray, type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import {
   type CompileOptions,
   checkBatchKnown,
@@ -13,6 +13,8 @@ import {
   type Session,
   type Tensors,
 } from "./engine.ts";
+import { type Id, type Near, SMALL, type Upload } from "./ort-node-calls.ts";
+import { OrtThread } from "./ort-node-thread.ts";
 
 /** How ONNX Runtime runs. */
 export interface OrtNodeOptions {
@@ -32,35 +34,38 @@ export interface OrtNodeOptions {
  */
 const EXACT = { optimization: { disable_specified_optimizers: "MatMulScaleFusion;QuickGeluFusion" } };
 
+/** A tensor that lies with the engine's thread. */
 class OrtTensor implements EngineTensor {
+  readonly owner: OrtNodeEngine;
+  readonly id: Id;
   readonly shape: readonly number[];
   readonly dtype: DType;
-  #value: ort.Tensor | undefined;
+  /** Its entries, where they came with the answer to a run. */
+  readonly near: FloatData | undefined;
 
-  constructor(value: ort.Tensor, dtype: DType) {
-    this.shape = value.dims;
+  constructor(owner: OrtNodeEngine, id: Id, shape: readonly number[], dtype: DType, near?: FloatData) {
+    this.owner = owner;
+    this.id = id;
+    this.shape = shape;
     this.dtype = dtype;
-    this.#value = value;
-  }
-
-  get value(): ort.Tensor {
-    if (!this.#value) throw new DisposedError("this tensor was released");
-    return this.#value;
-  }
-
-  release(): void {
-    this.#value?.dispose();
-    this.#value = undefined;
+    this.near = near;
   }
 }
 
-/** ONNX Runtime for Node: CPU by default, other execution providers by name. */
+/**
+ * ONNX Runtime for Node: CPU by default, other execution providers by name. It computes in a thread of its own, so that
+ * timers, signals and servers go on meanwhile. An idle engine does not keep the process alive; `dispose` ends its thread.
+ */
 export class OrtNodeEngine implements Engine {
   readonly name = "onnxruntime-node";
   readonly precision: Precision;
-  readonly #options: ort.InferenceSession.SessionOptions;
-  readonly #live = new Set<ort.InferenceSession>();
+  readonly #options: InferenceSession.SessionOptions;
+  readonly #thread = new OrtThread();
+  readonly #sessions = new Set<Id>();
+  readonly #tensors = new Set<Id>();
   #compiled = 0;
+  /** How many tensors and sessions were named so far. */
+  #named = 0;
 
   /** @throws OptionError */
   constructor(options: OrtNodeOptions = {}) {
@@ -82,82 +87,135 @@ export class OrtNodeEngine implements Engine {
   }
 
   get sessions(): { compiled: number; live: number } {
-    return { compiled: this.#compiled, live: this.#live.size };
+    return { compiled: this.#compiled, live: this.#sessions.size };
+  }
+
+  get tensors(): { live: number } {
+    return { live: this.#tensors.size };
   }
 
   async upload(array: NDArray): Promise<EngineTensor> {
-    if (!isFloat(array)) {
-      const data = BigInt64Array.from(array.data as Iterable<number | bigint>, BigInt);
-      return new OrtTensor(new ort.Tensor("int64", data, array.shape), "int");
-    }
-    const Data = this.precision === "float32" ? Float32Array : Float64Array;
-    const data = array.data instanceof Data ? array.data : new Data(array.data);
-    return new OrtTensor(new ort.Tensor(this.precision, data, array.shape), "float");
+    checkArray("upload", array);
+    const id = this.#name();
+    this.#thread.upload({ tensor: id, shape: array.shape, ...this.#copy(array) });
+    return this.#tensor(id, array.shape, isFloat(array) ? "float" : "int");
   }
 
   async read(tensor: EngineTensor): Promise<NDArray> {
-    const { data } = own(tensor).value;
-    if (tensor.dtype === "float") return { shape: tensor.shape, data: (data as Float32Array | Float64Array).slice() };
-    return { shape: tensor.shape, data: Int32Array.from(data as Iterable<number | bigint>, Number) };
+    const id = this.#live(tensor);
+    const { near } = own(this, tensor);
+    return { shape: tensor.shape, data: near?.slice() ?? (await this.#thread.call("read", id)) };
   }
 
   release(...tensors: EngineTensor[]): void {
-    for (const tensor of tensors) own(tensor).release();
+    const released = this.#forget(tensors);
+    if (released.length > 0) this.#thread.release(released);
   }
 
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Session> {
     checkBatchKnown(graph);
-    const session = await this.#create(graph, options);
+    const session = this.#name();
+    await this.#create(session, graph, options);
     this.#compiled++;
-    this.#live.add(session);
+    this.#sessions.add(session);
     return {
-      run: async (inputs, donated = []) => {
-        if (!this.#live.has(session)) throw new DisposedError("this session was disposed");
-        const outputs = await run(session, graph, inputs);
-        this.release(...donated);
-        return outputs;
+      run: (inputs, donated = []) => this.#run(session, graph, inputs, donated),
+      dispose: async () => {
+        if (this.#sessions.delete(session)) await this.#thread.call("dispose", session);
       },
-      dispose: () => this.#release(session),
     };
   }
 
   async dispose(): Promise<void> {
-    await Promise.all([...this.#live].map((session) => this.#release(session)));
+    this.#sessions.clear();
+    this.#tensors.clear();
+    await this.#thread.end();
+    // What was under way.
+    this.#sessions.clear();
+    this.#tensors.clear();
   }
 
-  async #create(graph: Graph, { lowMemory }: CompileOptions): Promise<ort.InferenceSession> {
+  async #create(session: Id, graph: Graph, { lowMemory }: CompileOptions): Promise<void> {
     const options = { ...this.#options, ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }) };
-    try {
-      return await ort.InferenceSession.create(toOnnx(graph, this.precision), options);
-    } catch (cause) {
-      throw new GraphError(`ONNX Runtime cannot run this graph in ${this.precision}: ${(cause as Error).message}`, {
-        cause,
-      });
-    }
+    const model = toOnnx(graph, this.precision);
+    const inputs = graph.inputs.map(({ name }) => name);
+    const outputs = [...graph.outputs.keys()].map(outputName);
+    const call = { session, model, options, inputs, outputs };
+    await this.#thread.call("compile", call, model.buffer as ArrayBuffer).catch((cause: Error) => {
+      throw explained(`ONNX Runtime cannot run this graph in ${this.precision}`, cause);
+    });
   }
 
-  async #release(session: ort.InferenceSession): Promise<void> {
-    if (this.#live.delete(session)) await session.release();
+  async #run(
+    session: Id,
+    graph: Graph,
+    inputs: Tensors,
+    donated: readonly EngineTensor[],
+  ): Promise<Record<string, EngineTensor>> {
+    if (!this.#sessions.has(session)) throw new DisposedError("this session was disposed");
+    const samples = checkInputs(graph, inputs);
+    const call = {
+      session,
+      inputs: graph.inputs.map(({ name }) => this.#live(inputs[name]!)),
+      outputs: Array.from(graph.outputs, () => this.#name()),
+      donated: donated.map((tensor) => this.#live(tensor)),
+    };
+    const near = await this.#thread.call("run", call).catch((cause: Error) => {
+      throw explained("ONNX Runtime failed", cause);
+    });
+    this.#forget(donated);
+    return this.#outputs(graph, samples, call.outputs, near);
+  }
+
+  #outputs(graph: Graph, samples: number, ids: readonly Id[], near: Near): Record<string, EngineTensor> {
+    const tensors: Record<string, EngineTensor> = {};
+    let at = 0;
+    for (const [i, [name, { shape, dtype }]] of [...graph.outputs].entries()) {
+      const lengths = concrete(shape, samples);
+      const size = sizeOf(lengths);
+      const small = dtype === "float" && size <= SMALL;
+      tensors[name] = this.#tensor(ids[i]!, lengths, dtype, small ? near!.subarray(at, at + size) : undefined);
+      if (small) at += size;
+    }
+    return tensors;
+  }
+
+  #name(): Id {
+    return this.#named++;
+  }
+
+  #tensor(id: Id, shape: readonly number[], dtype: DType, near?: FloatData): OrtTensor {
+    this.#tensors.add(id);
+    return new OrtTensor(this, id, shape, dtype, near);
+  }
+
+  /** The number of a tensor that may be used. @throws DisposedError */
+  #live(tensor: EngineTensor): Id {
+    const { id } = own(this, tensor);
+    if (!this.#tensors.has(id)) throw new DisposedError("this tensor was released");
+    return id;
+  }
+
+  /** Those of some tensors that were alive. */
+  #forget(tensors: readonly EngineTensor[]): Id[] {
+    return tensors.map((tensor) => own(this, tensor).id).filter((id) => this.#tensors.delete(id));
+  }
+
+  /** The entries as the thread will have them, which then owns them. */
+  #copy(array: NDArray): Pick<Upload, "element" | "data"> {
+    if (!isFloat(array))
+      return { element: "int64", data: BigInt64Array.from(array.data as Iterable<number | bigint>, BigInt) };
+    const Data = this.precision === "float32" ? Float32Array : Float64Array;
+    return { element: this.precision, data: new Data(array.data) };
   }
 }
 
-function own(tensor: EngineTensor): OrtTensor {
-  invariant(tensor instanceof OrtTensor, "a tensor of another engine");
+function own(engine: OrtNodeEngine, tensor: EngineTensor): OrtTensor {
+  invariant(tensor instanceof OrtTensor && tensor.owner === engine, "a tensor of another engine");
   return tensor;
 }
 
-async function run(
-  session: ort.InferenceSession,
-  graph: Graph,
-  inputs: Tensors,
-): Promise<Record<string, EngineTensor>> {
-  checkInputs(graph, inputs);
-  const feeds: Record<string, ort.Tensor> = {};
-  for (const { name } of graph.inputs) feeds[name] = own(inputs[name]!).value;
-  const fetches = await session.run(feeds).catch((cause: Error) => {
-    throw new GraphError(`ONNX Runtime failed: ${cause.message}`, { cause });
-  });
-  const outputs: Record<string, EngineTensor> = {};
-  for (const [name, node] of graph.outputs) outputs[name] = new OrtTensor(fetches[outputName(name)]!, node.dtype);
-  return outputs;
+/** An error of ONNX Runtime as one that says what it was to do; what is ours stays as it is. */
+function explained(what: string, cause: Error): Error {
+  return cause instanceof GrnewtError ? cause : new GraphError(`${what}: ${cause.message}`, { cause });
 }

@@ -4,6 +4,13 @@ import { checkFloats, checkShaped, type FloatData, type NDArray } from "../util/
 import type { Engine, EngineTensor } from "./engine.ts";
 import type { Mask } from "./masks.ts";
 
+/** Models are not disposed: when nobody has a variable any more, the engines free what they held for it. */
+const abandoned = new FinalizationRegistry<ReadonlyMap<Engine, EngineTensor>>(releaseAll);
+
+function releaseAll(tensors: ReadonlyMap<Engine, EngineTensor>): void {
+  for (const [engine, tensor] of tensors) engine.release(tensor);
+}
+
 /**
  * A tensor of real numbers that outlives a run: a parameter. Its value is the host's until an engine sets it, and then
  * that engine's; other engines that ask get copies, so to look at a model on another engine changes nothing.
@@ -24,6 +31,7 @@ export class Variable {
     checkFloats("parameter", value);
     this.shape = value.shape;
     this.#source = { shape: value.shape, data: value.data.slice() };
+    abandoned.register(this, this.#tensors);
   }
 
   /** The tensor on this engine, uploaded the first time. The variable keeps it: do not release it. */
@@ -80,7 +88,7 @@ export class Variable {
 
   #forget(): void {
     this.#version++;
-    for (const [engine, tensor] of this.#tensors) engine.release(tensor);
+    releaseAll(this.#tensors);
     this.#tensors.clear();
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { CountingEngine } from "../../test/support/counting-engine.ts";
 import { labelled } from "../../test/support/models.ts";
+import { StrictEngine } from "../../test/support/strict-engine.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import { Buffer, evaluate, init, Linear, losses, Module, manualSeed, type Tensor } from "../nn/index.ts";
 import { computeHg, computeHgFullbatch, partition, valueAndGrad } from "../summary/index.ts";
@@ -202,15 +202,15 @@ describe("a step that is refused writes no buffer", () => {
   });
 
   test("and all tensors are freed", async () => {
-    const counting = new CountingEngine();
-    const optimizer = await create(new Logarithm(), { engine: counting });
+    const strict = new StrictEngine();
+    const optimizer = await create(new Logarithm(), { engine: strict });
     for (let i = 0; i < 2; i++) await optimizer.step(shifted(10));
-    const live = counting.tensors;
+    const live = strict.tensors.live;
     for (let i = 0; i < 2; i++) {
       await expect(optimizer.step(shifted(-10))).rejects.toThrow(NonFiniteError);
-      expect(counting.tensors).toBe(live);
+      expect(strict.tensors.live).toBe(live);
       await optimizer.step(shifted(10));
-      expect(counting.tensors).toBe(live);
+      expect(strict.tensors.live).toBe(live);
     }
   });
 });

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
-import { CountingEngine } from "../../test/support/counting-engine.ts";
 import { CenteredModel, classifier, labelLoss, labelled } from "../../test/support/models.ts";
+import { StrictEngine } from "../../test/support/strict-engine.ts";
 import { Dataset } from "../datasets/index.ts";
 import { type Engine, ReferenceEngine } from "../engine/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
@@ -486,7 +486,7 @@ describe("resources", () => {
   });
 
   test("the number of tensors stays the same from step to step", async () => {
-    const engine = new CountingEngine();
+    const engine = new StrictEngine();
     const optimizer = await NewtonSummary.create(classifier(), losses.nll, {
       engine,
       periodHg: 2,
@@ -496,11 +496,11 @@ describe("resources", () => {
     for (let i = 0; i < 8; i++) {
       await optimizer.step(labelled(6, i));
       if (i === 3) await expect(optimizer.step({ gradient: {} })).rejects.toThrow();
-      counts.push(engine.tensors);
+      counts.push(engine.tensors.live);
     }
     // Parameters and the momentum of each.
     expect(counts).toEqual(new Array(8).fill(8));
     await optimizer.dispose();
-    expect(engine.tensors).toBe(4);
+    expect(engine.tensors.live).toBe(4);
   });
 });

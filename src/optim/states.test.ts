@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
-import { CountingEngine } from "../../test/support/counting-engine.ts";
 import { classifier, labelled } from "../../test/support/models.ts";
+import { StrictEngine } from "../../test/support/strict-engine.ts";
 import { Dataset, type Loader } from "../datasets/index.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
@@ -299,11 +299,11 @@ describe("after dispose", () => {
 
 describe("tensors", () => {
   test("are all freed, also where something fails", async () => {
-    const counting = new CountingEngine();
+    const strict = new StrictEngine();
     const model = classifier();
-    const optimizer = await make(model, { engine: counting, hgLoader: loader(), microbatch: 4 });
+    const optimizer = await make(model, { engine: strict, hgLoader: loader(), microbatch: 4 });
     await optimizer.step(labelled(6));
-    const live = counting.tensors;
+    const live = strict.tensors.live;
     const aborted = AbortSignal.abort(new Error("enough"));
     const stopAfter = (parts: number) => {
       const stop = { reads: 0, throwIfAborted: () => void (stop.reads++ > parts && aborted.throwIfAborted()) };
@@ -318,22 +318,22 @@ describe("tensors", () => {
       ["aborted probe", () => optimizer.probe(labelled(6), { signal: stopAfter(2) }), false],
       ["wrong batch", () => optimizer.step({ ...labelled(6), x: ndarray(new Float64Array(6), [6, 1]) }), false],
       ["restore", async () => optimizer.restore(await optimizer.state()), true],
-      ["predict", () => model.predict(labelled(9).x, { engine: counting, batchSize: 4 }), true],
-      ["evaluate", () => evaluate(model, losses.nll, [labelled(9)], { engine: counting }), true],
-      ["computeHg", () => computeHg(model, weighted, labelled(9), { engine: counting, microbatch: 4 }), true],
+      ["predict", () => model.predict(labelled(9).x, { engine: strict, batchSize: 4 }), true],
+      ["evaluate", () => evaluate(model, losses.nll, [labelled(9)], { engine: strict }), true],
+      ["computeHg", () => computeHg(model, weighted, labelled(9), { engine: strict, microbatch: 4 }), true],
       [
         "aborted computeHg",
-        () => computeHg(model, weighted, labelled(9), { engine: counting, microbatch: 2, signal: stopAfter(2) }),
+        () => computeHg(model, weighted, labelled(9), { engine: strict, microbatch: 2, signal: stopAfter(2) }),
         false,
       ],
     ];
     for (const [what, run, fine] of runs) {
       if (fine) await run();
       else await expect(run(), what).rejects.toThrow();
-      expect(counting.tensors, what).toBe(live);
+      expect(strict.tensors.live, what).toBe(live);
     }
     await optimizer.dispose();
-    expect(counting.tensors).toBe(4);
+    expect(strict.tensors.live).toBe(4);
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { CountingEngine } from "../../test/support/counting-engine.ts";
 import { classifier, labelled } from "../../test/support/models.ts";
+import { StrictEngine } from "../../test/support/strict-engine.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import { constant, fromFunction, losses, type Module, Parameter, type Tensor } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
@@ -245,15 +245,6 @@ test("Muon refuses what is no matrix, unless there is a rule for it", async () =
 });
 
 describe("every optimiser compiles one program and keeps no more tensors from step to step", () => {
-  class Counting extends CountingEngine {
-    compiled = 0;
-
-    override compile(...args: Parameters<CountingEngine["compile"]>): ReturnType<CountingEngine["compile"]> {
-      this.compiled++;
-      return super.compile(...args);
-    }
-  }
-
   const updaters: readonly Updater[] = [
     new SGDUpdater({ momentum: 0.9 }),
     new AdamUpdater({ amsgrad: true }),
@@ -267,19 +258,19 @@ describe("every optimiser compiles one program and keeps no more tensors from st
   ];
   const own = { ...Object.fromEntries(updaters.map((updater) => [updater.name, updater])), LBFGS: undefined };
   test.each(Object.entries(own))("%s", async (_name, updater) => {
-    const counting = new Counting();
+    const strict = new StrictEngine();
     const net = classifier();
     const optimizer = updater
-      ? await Optimizer.create(net, losses.nll, { updater, lr: 1e-3, engine: counting })
-      : await LBFGS.create(net, losses.nll, { engine: counting, maxIter: 3 });
+      ? await Optimizer.create(net, losses.nll, { updater, lr: 1e-3, engine: strict })
+      : await LBFGS.create(net, losses.nll, { engine: strict, maxIter: 3 });
     await optimizer.step(labelled(6));
-    const { compiled, tensors } = counting;
+    const { tensors, sessions } = strict;
     for (let i = 1; i < 4; i++) await optimizer.step(labelled(6 + i, i));
-    expect(counting).toMatchObject({ compiled, tensors });
+    expect(strict).toMatchObject({ tensors, sessions });
     // Beside its program of loss and gradient, L-BFGS has one that takes a step's end over.
-    expect(compiled).toBe(updater ? 1 : 2);
+    expect(sessions.compiled).toBe(updater ? 1 : 2);
     await optimizer.dispose();
-    expect(counting.tensors).toBeLessThanOrEqual(net.parameters().length);
+    expect(strict.tensors.live).toBeLessThanOrEqual(net.parameters().length);
   });
 });
 

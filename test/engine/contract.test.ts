@@ -467,6 +467,53 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       await two.dispose();
       expect(own.sessions).toEqual({ compiled: 2, live: 0 });
     });
+
+    contract("tensors are counted", async () => {
+      const own: Engine = make();
+      const session = await own.compile(graph);
+      const [kept, given] = [await own.upload(real([1, 2])), await own.upload(real([3, 4]))];
+      expect(own.tensors).toEqual({ live: 2 });
+      const { z } = await session.run({ x: given }, [given]);
+      expect(own.tensors).toEqual({ live: 2 });
+      own.release(given, z!);
+      own.release(z!);
+      expect(own.tensors).toEqual({ live: 1 });
+      await own.dispose();
+      expect(own.tensors).toEqual({ live: 0 });
+      own.release(kept);
+      expect(own.tensors).toEqual({ live: 0 });
+    });
+
+    contract("a disposed engine does nothing any more, and says so", async () => {
+      const own: Engine = make();
+      const tensor = await own.upload(real([1, 2]));
+      await own.dispose();
+      await own.dispose();
+      await expect(own.read(tensor)).rejects.toThrow(DisposedError);
+      await expect(own.upload(real([1, 2]))).rejects.toThrow(DisposedError);
+      await expect(own.compile(graph)).rejects.toThrow(DisposedError);
+    });
+
+    contract("disposing in the middle of compiling lets it end, or says why not", async () => {
+      const own: Engine = make();
+      const compiling = own.compile(graph).catch((error: unknown) => error);
+      await own.dispose();
+      const outcome = await compiling;
+      if (outcome instanceof Error) expect(outcome).toBeInstanceOf(DisposedError);
+      expect(own.sessions.live).toBe(0);
+    });
+
+    contract("tensors belong to one engine", async () => {
+      const own: Engine = make();
+      const tensor = await own.upload(real([1, 2]));
+      await expect(engine.read(tensor)).rejects.toThrow(/another engine/);
+      expect(() => engine.release(tensor)).toThrow(/another engine/);
+      await own.dispose();
+    });
+
+    contract("an array that does not fill its shape is no tensor", async () => {
+      await expect(engine.upload(real([1, 2], [3]))).rejects.toThrow(ShapeError);
+    });
   });
 });
 

@@ -1,0 +1,60 @@
+import type { InferenceSession } from "onnxruntime-node";
+import type { Precision } from "../onnx/index.ts";
+import type { FloatData } from "../util/ndarray.ts";
+
+/** What names a tensor or a session on both sides. */
+export type Id = number;
+
+/** A tensor that the thread is to have. */
+export interface Upload {
+  readonly tensor: Id;
+  readonly element: Precision | "int64";
+  readonly shape: readonly number[];
+  readonly data: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | BigInt64Array<ArrayBuffer>;
+}
+
+/** What the thread is asked, and what it answers. */
+export interface Calls {
+  compile: { readonly asked: CompileCall; readonly answer: undefined };
+  run: { readonly asked: RunCall; readonly answer: Near };
+  read: { readonly asked: Id; readonly answer: FloatData | Int32Array };
+  dispose: { readonly asked: Id; readonly answer: undefined };
+}
+
+interface CompileCall {
+  readonly session: Id;
+  readonly model: Uint8Array;
+  readonly options: InferenceSession.SessionOptions;
+  /** What the model calls them. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+}
+
+interface RunCall {
+  readonly session: Id;
+  /** In the order of the session's. */
+  readonly inputs: readonly Id[];
+  /** What the outputs will be called, in the order of the session's. */
+  readonly outputs: readonly Id[];
+  /** Inputs that are not needed any more if the run succeeds. */
+  readonly donated: readonly Id[];
+}
+
+/** The entries of all small outputs of a run, in their order: what is read after each run is a few numbers. */
+export type Near = FloatData | undefined;
+
+/** Entries up to which an output of real numbers is small. */
+export const SMALL = 256;
+
+/** One call. */
+export type Call = { [K in keyof Calls]: readonly [kind: K, asked: Calls[K]["asked"]] }[keyof Calls];
+
+/** A message to the thread, to be followed in this order. */
+export interface Message {
+  readonly uploads: readonly Upload[];
+  readonly released: readonly Id[];
+  readonly call: Call | undefined;
+}
+
+/** What comes back for a call; answers come in the order of the calls. */
+export type Answer = { readonly answer: Calls[keyof Calls]["answer"] } | { readonly error: Error };

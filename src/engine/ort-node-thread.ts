@@ -1,0 +1,135 @@
+import { Worker } from "node:worker_threads";
+import { DisposedError, GrnewtError } from "../util/errors.ts";
+import type { Answer, Call, Calls, Id, Message, Upload } from "./ort-node-calls.ts";
+import { Gate } from "./ort-node-gate.ts";
+
+interface Waiting {
+  readonly resolve: (answer: never) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/**
+ * The thread that has ONNX Runtime, whose every call blocks. It starts with the first message, does what it is told in that
+ * order, and keeps the process alive only while a call waits for its answer.
+ */
+export class OrtThread {
+  readonly #gate = new Gate();
+  readonly #waiting: Waiting[] = [];
+  #worker: Worker | undefined;
+  /** What goes with the next call, as a message costs more than what most of them hold; where none follows, by itself. */
+  #uploads: Upload[] = [];
+  #released: Id[] = [];
+  #scheduled = false;
+  /** Why there is no thread any more. */
+  #over: Error | undefined;
+
+  /** Gives the thread a tensor, whose memory goes over to it. @throws as `call` does */
+  upload(upload: Upload): void {
+    if (this.#over) throw this.#over;
+    this.#uploads.push(upload);
+    this.#schedule();
+  }
+
+  /** Has tensors freed, after all calls that were made before. */
+  release(tensors: readonly Id[]): void {
+    if (this.#over) return;
+    this.#released.push(...tensors);
+    this.#schedule();
+  }
+
+  /**
+   * Asks the thread for something.
+   * @param transfer memory that goes over to it.
+   * @throws the thread's error where it fails; GrnewtError where the thread was lost; DisposedError.
+   */
+  async call<K extends keyof Calls>(
+    kind: K,
+    asked: Calls[K]["asked"],
+    ...transfer: ArrayBuffer[]
+  ): Promise<Calls[K]["answer"]> {
+    if (this.#over) throw this.#over;
+    this.#post([kind, asked] as Call, transfer);
+    return await new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      this.#worker!.ref();
+    });
+  }
+
+  /** Ends the thread, after all that it was told. */
+  async end(): Promise<void> {
+    this.#over ??= new DisposedError("this engine was disposed");
+    const worker = this.#worker;
+    if (!worker) return;
+    worker.ref();
+    worker.postMessage(null);
+    await new Promise((resolve) => worker.once("exit", resolve));
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      if (!this.#over && this.#uploads.length + this.#released.length > 0) this.#post();
+    });
+  }
+
+  #post(call?: Call, transfer: readonly ArrayBuffer[] = []): void {
+    this.#worker ??= this.#start();
+    const message: Message = { uploads: this.#uploads, released: this.#released, call };
+    this.#worker.postMessage(message, [...transfer, ...this.#uploads.map(({ data }) => data.buffer)]);
+    this.#uploads = [];
+    this.#released = [];
+  }
+
+  #start(): Worker {
+    // Options of the process, such as --input-type, are not for its threads.
+    const worker = new Worker(new URL("./ort-node-worker.js", import.meta.url), {
+      execArgv: [],
+      workerData: this.#gate.state,
+    });
+    worker.unref();
+    closeAtExit(this.#gate);
+    worker.on("message", (answer: Answer) => this.#settle(answer));
+    worker.on("error", (error: NodeJS.ErrnoException) => {
+      // Of the thread's own file.
+      const missing = error.code === "MODULE_NOT_FOUND";
+      this.#lose(error, missing ? " (a bundle must leave grnewt out: mark it as external)" : "");
+    });
+    worker.on("exit", (status) => {
+      this.#worker = undefined;
+      leaveOpen(this.#gate);
+      this.#lose(new Error(`it ended with status ${status}`));
+    });
+    return worker;
+  }
+
+  #settle(answer: Answer): void {
+    const { resolve, reject } = this.#waiting.shift()!;
+    if (this.#waiting.length === 0 && !this.#over) this.#worker!.unref();
+    if ("error" in answer) reject(answer.error);
+    else resolve(answer.answer as never);
+  }
+
+  #lose(cause: Error, hint: string = ""): void {
+    this.#over ??= new GrnewtError(`the thread of ONNX Runtime was lost: ${cause.message}${hint}`, { cause });
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#over);
+  }
+}
+
+/** Of all threads; one listener for them, as Node warns of many. */
+const gates = new Set<Gate>();
+
+function closeAtExit(gate: Gate): void {
+  if (gates.size === 0) process.on("exit", closeAll);
+  gates.add(gate);
+}
+
+function leaveOpen(gate: Gate): void {
+  gates.delete(gate);
+  if (gates.size === 0) process.off("exit", closeAll);
+}
+
+function closeAll(): void {
+  for (const gate of gates) gate.close();
+}
