@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { assertClose } from "../../test/support/close.ts";
-import { CountingEngine } from "../../test/support/counting-engine.ts";
 import { classifier, labelLoss, labelled } from "../../test/support/models.ts";
+import { StrictEngine } from "../../test/support/strict-engine.ts";
 import { Dataset } from "../datasets/index.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import {
@@ -165,14 +165,14 @@ describe("what goes wrong leaves everything as it was", () => {
   }
 
   test.each([0, 1, 2])("after %i steps", async (steps) => {
-    const counting = new CountingEngine();
+    const strict = new StrictEngine();
     const model = new Following();
     const batches = new Turning();
-    const options = { engine: counting, periodHg: 2, log: () => {}, gradientData: batches };
+    const options = { engine: strict, periodHg: 2, log: () => {}, gradientData: batches };
     const optimizer = await NewtonSummary.create(model, labelLoss, options);
     for (let i = 0; i < 2 + steps; i++) await optimizer.step();
     const before = [await optimizer.state(), await model.stateDict()];
-    const live = counting.tensors;
+    const live = strict.tensors.live;
     const stop = new AbortController();
     const wrong: [Batch | (() => void), RegExp][] = [
       [poisoned(), /batch x: entry 2 is NaN/],
@@ -183,11 +183,11 @@ describe("what goes wrong leaves everything as it was", () => {
       batches.bad = bad;
       await expect(optimizer.step(undefined, { signal: stop.signal })).rejects.toThrow(message);
       expect([await optimizer.state(), await model.stateDict()]).toEqual(before);
-      expect(counting.tensors).toBe(live);
+      expect(strict.tensors.live).toBe(live);
     }
     batches.bad = undefined;
     await optimizer.step();
-    expect(counting.tensors).toBe(live);
+    expect(strict.tensors.live).toBe(live);
   });
 
   test("a step may be skipped", async () => {

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
-import { CountingEngine } from "../../../test/support/counting-engine.ts";
 import { classifier, labelled } from "../../../test/support/models.ts";
+import { StrictEngine } from "../../../test/support/strict-engine.ts";
 import { ReferenceEngine } from "../../engine/index.ts";
 import { OrtNodeEngine } from "../../engine/ort-node.ts";
 import { perceptron } from "../../models/index.ts";
@@ -272,7 +272,7 @@ test("a penalty on the weights in the loss leaves layers what they are", async (
 
 describe("a step", () => {
   test("that is not finite changes nothing but the random numbers", async () => {
-    const [model, own] = [classifier(), new CountingEngine()];
+    const [model, own] = [classifier(), new StrictEngine()];
     const optimizer = await make(model, { engine: own });
     await optimizer.step(labelled(6));
     const [state, weights] = [await optimizer.state(), await model.stateDict()];
@@ -283,7 +283,7 @@ describe("a step", () => {
   });
 
   test("compiles one program for each kind of step, and keeps no more tensors than before", async () => {
-    const own = new CountingEngine();
+    const own = new StrictEngine();
     const optimizer = await make(classifier(), { engine: own, factorUpdateSteps: 2, invUpdateSteps: 4 });
     for (let i = 0; i < 5; i++) await optimizer.step(labelled(6));
     const [{ compiled }, { tensors }] = [own.sessions, own];
