@@ -1,8 +1,9 @@
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { StateDict } from "../nn/index.ts";
 import { formatLoss, formatPercent, formatSeconds, renderReport } from "../report/index.ts";
-import { isFree, RunDirectory, readMetrics } from "../train/file-store.ts";
+import { obstacle, RunDirectory, readMetrics } from "../train/file-store.ts";
 import { doneAlready, type EpochEvent, type RunState, type TrainEvent, train } from "../train/index.ts";
 import { OptionError, StateError } from "../util/errors.ts";
 import { Display } from "./display.ts";
@@ -35,7 +36,8 @@ interface Plan {
 
 function fresh({ settings, given, out }: Extract<TrainRequest, { kind: "new" }>): Plan {
   const path = out ?? freeName(join("runs", `${timestamp(new Date())}-${settings.optimizer}`));
-  if (!isFree(path)) throw new OptionError(`--out ${path} exists already and is not an empty folder`);
+  const why = obstacle(path);
+  if (why !== undefined) throw new OptionError(`--out ${path} ${why}`);
   return { settings, given, open: async () => ({ directory: RunDirectory.create(path) }) };
 }
 
@@ -136,9 +138,10 @@ function timestamp(date: Date): string {
   return `${day}-${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
 }
 
+/** The path, or the first with a number behind it at which there is nothing. */
 function freeName(path: string): string {
   for (let i = 1; ; i++) {
     const name = i === 1 ? path : `${path}-${i}`;
-    if (isFree(name)) return name;
+    if (!existsSync(name)) return name;
   }
 }

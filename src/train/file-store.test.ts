@@ -13,8 +13,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { decodeSafetensors } from "../interop/index.ts";
 import { DataError, OptionError } from "../util/errors.ts";
-import { isFree, RunDirectory, readMetrics } from "./file-store.ts";
-import type { TrainEvent } from "./metrics.ts";
+import { obstacle, RunDirectory, readMetrics } from "./file-store.ts";
+import type { StepEvent, TrainEvent } from "./metrics.ts";
 import type { RunState } from "./train.ts";
 
 let root: string;
@@ -59,20 +59,44 @@ describe("metrics", () => {
 
   test("name the line that is none", () => {
     mkdirSync(path, { recursive: true });
-    writeFileSync(join(path, "metrics.jsonl"), `${JSON.stringify(step(0))}\n{"type":"spam"}\n`);
-    expect(() => readMetrics(path)).toThrow('metrics: line 2 is not an event of a run: {"type":"spam"}');
+    const { loss: _, ...lossless } = step(1) as StepEvent;
+    for (const [line, why] of [
+      ['{"type":"spam"}', "as it has no type of one"],
+      ["{", "but no JSON object"],
+      ["3", "but no JSON object"],
+      [JSON.stringify(lossless), "as it has no loss"],
+      ['{"type":"start"}', "as it has no config"],
+    ] as const) {
+      writeFileSync(join(path, "metrics.jsonl"), `${JSON.stringify(step(0))}\n${line}\n`);
+      expect(() => readMetrics(path)).toThrow(
+        new DataError(`${join(path, "metrics.jsonl")}: line 2 is not an event of a run, ${why}: ${line.slice(0, 60)}`),
+      );
+    }
     expect(() => readMetrics(root)).toThrow(DataError);
   });
 });
 
 describe("a run's folder", () => {
   test("is never one that holds something", () => {
-    expect(isFree(path)).toBe(true);
+    expect(obstacle(path)).toBeUndefined();
     RunDirectory.create(path);
-    expect(isFree(path)).toBe(true);
-    writeFileSync(join(path, "mine.txt"), "");
-    expect(() => RunDirectory.create(path)).toThrow(OptionError);
-    expect(() => RunDirectory.create(join(path, "mine.txt"))).toThrow(OptionError);
+    expect(obstacle(path)).toBeUndefined();
+    const file = join(path, "mine.txt");
+    writeFileSync(file, "");
+    expect(obstacle(path)).toBe("exists already and is not an empty folder");
+    expect(obstacle(file)).toBe("exists already and is a file");
+    expect(obstacle(join(file, "a", "b"))).toBe(`lies in ${file}, which is a file`);
+    for (const taken of [path, file]) expect(() => RunDirectory.create(taken)).toThrow(OptionError);
+  });
+
+  test("names the file that cannot be written", async () => {
+    const directory = RunDirectory.create(path);
+    for (const name of ["report.html", "metrics.jsonl"]) mkdirSync(join(path, name));
+    await expect(directory.write("report.html", "text")).rejects.toThrow(DataError);
+    await expect(directory.write("report.html", "text")).rejects.toThrow(
+      `${join(path, "report.html")} cannot be written`,
+    );
+    expect(() => directory.append(step(0))).toThrow(`${join(path, "metrics.jsonl")} cannot be written`);
   });
 
   test("gets its files whole or not at all", async () => {

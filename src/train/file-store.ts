@@ -54,7 +54,8 @@ export class RunDirectory {
 
   /** A new folder. @throws OptionError where there is something at the path already, or none can be made there */
   static create(path: string): RunDirectory {
-    if (!isFree(path)) throw new OptionError(`${path} exists already and is not an empty folder`);
+    const why = obstacle(path);
+    if (why !== undefined) throw new OptionError(`${path} ${why}`);
     makeFolder(path);
     return new RunDirectory(path, 0);
   }
@@ -64,10 +65,15 @@ export class RunDirectory {
     return new RunDirectory(path, readMetrics(path).length);
   }
 
-  /** Appends an event to the metrics. */
+  /** Appends an event to the metrics. @throws DataError where it cannot be written */
   append(event: TrainEvent): void {
-    this.#metrics ??= openSync(join(this.path, METRICS), "a");
-    writeSync(this.#metrics, `${JSON.stringify(event)}\n`);
+    const path = join(this.path, METRICS);
+    try {
+      this.#metrics ??= openSync(path, "a");
+      writeSync(this.#metrics, `${JSON.stringify(event)}\n`);
+    } catch (cause) {
+      throw unwritable(path, cause);
+    }
     this.#lines++;
   }
 
@@ -104,13 +110,15 @@ export class RunDirectory {
     return this.#checkpoint().state;
   }
 
-  /** Writes a file beside its place and moves it there, so that nobody ever sees a part of it. */
+  /** Writes a file beside its place and moves it there, so that nobody ever sees a part of it. @throws DataError where it cannot be */
   async write(name: string, content: string | Uint8Array): Promise<void> {
     const path = join(this.path, name);
     const beside = `${path}.${process.pid}.tmp`;
     try {
       await writeFile(beside, content, { flush: true });
       renameSync(beside, path);
+    } catch (cause) {
+      throw unwritable(path, cause);
     } finally {
       rmSync(beside, { force: true });
     }
@@ -133,17 +141,29 @@ export class RunDirectory {
 export function readMetrics(path: string): TrainEvent[] {
   const bytes = contents(path, METRICS);
   if (!bytes) throw new DataError(`${path} is not the folder of a run: it has no ${METRICS}`);
-  return parseMetrics(bytes.toString("utf8"));
+  return parseMetrics(bytes.toString("utf8"), join(path, METRICS));
 }
 
-/** Whether a run's folder could be made at this path. */
-export function isFree(path: string): boolean {
+/** Why a run's folder cannot be made at this path, to be read after it; undefined where it may be. */
+export function obstacle(path: string): string | undefined {
   try {
-    return readdirSync(path).length === 0;
+    return readdirSync(path).length === 0 ? undefined : "exists already and is not an empty folder";
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return true;
-    return false;
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    if (code !== "ENOTDIR") return `cannot be used: ${message}`;
+    return existsSync(path) ? "exists already and is a file" : `lies in ${fileAbove(path)}, which is a file`;
   }
+}
+
+/** The part of a path that is no folder. */
+function fileAbove(path: string): string {
+  const above = dirname(path);
+  return existsSync(above) ? above : fileAbove(above);
+}
+
+function unwritable(path: string, cause: unknown): DataError {
+  return new DataError(`${path} cannot be written: ${(cause as Error).message}`, { cause });
 }
 
 function contents(path: string, name: string): Buffer | undefined {

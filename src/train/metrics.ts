@@ -116,28 +116,64 @@ export interface EndEvent {
 /** What happens in a run, in the form in which it is written down: plain enough for JSON. */
 export type TrainEvent = StartEvent | ResumeEvent | UpdateEvent | StepEvent | EpochEvent | EndEvent;
 
-const TYPES: readonly string[] = ["start", "resume", "update", "step", "epoch", "end"] satisfies TrainEvent["type"][];
+/** What a field holds: a number that may be null, one that may not, or an array. */
+type Kind = "metric" | "number" | "array" | "object" | "string" | "boolean";
+
+const FACTS = {
+  config: "object",
+  groups: "array",
+  epochs: "number",
+  stepsPerEpoch: "number",
+  samples: "number",
+  batchSize: "number",
+  epoch: "number",
+  step: "number",
+  seconds: "number",
+  date: "string",
+} as const;
+
+/** The fields that each event must have. */
+const FIELDS: { readonly [Type in TrainEvent["type"]]: Readonly<Record<string, Kind>> } = {
+  start: FACTS,
+  resume: FACTS,
+  update: { epoch: "number", step: "number", loss: "metric", rates: "array", found: "boolean", noEffect: "array" },
+  step: { epoch: "number", step: "number", loss: "metric", learningRates: "array", samples: "number", time: "number" },
+  epoch: { epoch: "number", step: "number", batchLoss: "metric", learningRates: "array", seconds: "number" },
+  end: { how: "string", epochs: "number", steps: "number", seconds: "number", date: "string" },
+};
 
 /**
  * Reads metrics: one JSON object on each line. A last line without its line break is still being written, and left out.
+ * @param name what error messages call them.
  * @throws DataError naming the line that is none.
  */
-export function parseMetrics(text: string): TrainEvent[] {
+export function parseMetrics(text: string, name = "metrics"): TrainEvent[] {
   const lines = text.split("\n").slice(0, -1);
   return lines.map((line, i) => {
-    const event = parsed(line);
-    if (!event) throw new DataError(`metrics: line ${i + 1} is not an event of a run: ${line.slice(0, 60)}`);
-    return event;
+    const refuse = (why: string): never => {
+      throw new DataError(`${name}: line ${i + 1} is not an event of a run, ${why}: ${line.slice(0, 60)}`);
+    };
+    const event = parsed(line) ?? refuse("but no JSON object");
+    if (!Object.hasOwn(FIELDS, String(event.type))) return refuse("as it has no type of one");
+    const fields = Object.entries(FIELDS[event.type as TrainEvent["type"]]);
+    const missing = fields.find(([field, kind]) => !isOf(kind, event[field]));
+    return missing ? refuse(`as it has no ${missing[0]}`) : (event as unknown as TrainEvent);
   });
 }
 
-function parsed(line: string): TrainEvent | undefined {
+function parsed(line: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(line);
-    return TYPES.includes((value as TrainEvent | null)?.type ?? "") ? (value as TrainEvent) : undefined;
+    return isOf("object", value) ? (value as Readonly<Record<string, unknown>>) : undefined;
   } catch {
     return undefined;
   }
+}
+
+function isOf(kind: Kind, value: unknown): boolean {
+  if (kind === "array") return Array.isArray(value);
+  if (kind === "metric") return value === null || typeof value === "number";
+  return typeof value === kind && value !== null;
 }
 
 /** A number for metrics. */
