@@ -13,8 +13,8 @@ const config: UserConfig = defineConfig({
     // Files of their own, each with the other one beside it that it starts as a worker thread.
     "chunks/image-folder": "src/datasets/node/image-folder.ts",
     "chunks/image-worker": "src/datasets/node/image-worker.ts",
-    "chunks/ort-node-thread": "src/engine/ort-node-thread.ts",
-    "chunks/ort-node-worker": "src/engine/ort-node-worker.ts",
+    "chunks/ort-thread": "src/engine/ort-node/thread.ts",
+    "chunks/ort-worker": "src/engine/ort-node/ort-worker.ts",
   },
   format: "esm",
   platform: "neutral",

@@ -13,8 +13,8 @@ import {
   type Session,
   type Tensors,
 } from "./engine.ts";
-import { type Id, type Near, SMALL, type Upload } from "./ort-node-calls.ts";
-import { OrtThread } from "./ort-node-thread.ts";
+import { type Id, type Near, SMALL, type Upload } from "./ort-node/calls.ts";
+import { OrtThread } from "./ort-node/thread.ts";
 
 /** How ONNX Runtime runs. */
 export interface OrtNodeOptions {

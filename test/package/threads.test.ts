@@ -65,5 +65,5 @@ test("a bundle that has taken the engine in says that it must not", async () => 
     outfile,
     logLevel: "error",
   });
-  await expect(promisify(execFile)(process.execPath, [outfile])).rejects.toThrow(/ort-node-worker\.js.*external/);
+  await expect(promisify(execFile)(process.execPath, [outfile])).rejects.toThrow(/ort-worker\.js.*external/);
 });

@@ -1,7 +1,7 @@
 import { MessageChannel } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
-import type { FloatData } from "../util/ndarray.ts";
-import { type Calls, type Id, type Near, SMALL, type Upload } from "./ort-node-calls.ts";
+import type { FloatData } from "../../util/ndarray.ts";
+import { type Calls, type Id, type Near, SMALL, type Upload } from "./calls.ts";
 
 /** A compiled model, and what it calls its inputs and outputs. */
 interface Compiled {

@@ -1,6 +1,6 @@
 import type { InferenceSession } from "onnxruntime-node";
-import type { Precision } from "../onnx/index.ts";
-import type { FloatData } from "../util/ndarray.ts";
+import type { Precision } from "../../onnx/index.ts";
+import type { FloatData } from "../../util/ndarray.ts";
 
 /** What names a tensor or a session on both sides. */
 export type Id = number;

@@ -1,8 +1,8 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { Queue } from "../util/queue.ts";
-import type { Answer, Call, Calls, Message } from "./ort-node-calls.ts";
-import { Gate } from "./ort-node-gate.ts";
-import { OrtHost } from "./ort-node-host.ts";
+import { Queue } from "../../util/queue.ts";
+import type { Answer, Call, Calls, Message } from "./calls.ts";
+import { Gate } from "./gate.ts";
+import { OrtHost } from "./host.ts";
 
 const port = parentPort!;
 const gate = new Gate(workerData as Int32Array);

@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
-import { DisposedError, GrnewtError } from "../util/errors.ts";
-import type { Answer, Call, Calls, Id, Message, Upload } from "./ort-node-calls.ts";
-import { Gate } from "./ort-node-gate.ts";
+import { DisposedError, GrnewtError } from "../../util/errors.ts";
+import type { Answer, Call, Calls, Id, Message, Upload } from "./calls.ts";
+import { Gate } from "./gate.ts";
 
 interface Waiting {
   readonly resolve: (answer: never) => void;
@@ -84,7 +84,7 @@ export class OrtThread {
 
   #start(): Worker {
     // Options of the process, such as --input-type, are not for its threads.
-    const worker = new Worker(new URL("./ort-node-worker.js", import.meta.url), {
+    const worker = new Worker(new URL("./ort-worker.js", import.meta.url), {
       execArgv: [],
       workerData: this.#gate.state,
     });
