@@ -45,11 +45,12 @@ function complain(error: unknown, terminal: Terminal): number {
 /** Who reads the output is gone, as `head` is after some lines: asks this process to stop, once, as SIGTERM does. */
 function stopOnClosedOutput(): void {
   let asked = false;
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-    if (!asked) process.kill(process.pid, "SIGTERM");
-    asked = true;
-  });
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+      if (!asked) process.kill(process.pid, "SIGTERM");
+      asked = true;
+    });
 }
 
 stopOnClosedOutput();

@@ -4,6 +4,7 @@ import type { Loss, Module } from "../nn/index.ts";
 import {
   AdamUpdater,
   AdamWUpdater,
+  KFAC,
   LBFGS,
   LionUpdater,
   MuonUpdater,
@@ -93,6 +94,19 @@ export const OPTIMIZERS = {
     suits: { "batch-size": 1000 },
     create: ({ lr, "max-iter": maxIter, "history-size": historySize }, { model, loss, engine }) =>
       LBFGS.create(model, loss, { ...quiet(engine), lr: lr!, maxIter: maxIter!, historySize: historySize! }),
+  },
+  kfac: {
+    title: "K-FAC",
+    takes: { lr: 0.1, momentum: 0.9, "weight-decay": 0, damping: 0.001 },
+    create: ({ seed, lr, momentum, damping, "weight-decay": weightDecay }, { model, loss, engine }) =>
+      KFAC.create(model, loss, {
+        ...quiet(engine),
+        seed,
+        lr: lr!,
+        momentum: momentum!,
+        weightDecay: weightDecay!,
+        damping: damping!,
+      }),
   },
 } satisfies Record<string, OptimizerEntry>;
 

@@ -32,7 +32,7 @@ describe("options of train", () => {
     });
     const muon = trainRequest(words("--optimizer muon --batch-size 50"));
     expect(muon).toMatchObject({ settings: { lr: 0.001, momentum: 0.95, "weight-decay": 0.1, "batch-size": 50 } });
-    expect(TRAIN_GROUPS.optimiser.lr.otherwise).toContain("sgd 0.1; adam, adamw, rmsprop, muon 0.001;");
+    expect(TRAIN_GROUPS.optimiser.lr.otherwise).toContain("sgd, kfac 0.1; adam, adamw, rmsprop, muon 0.001;");
   });
 
   test("have the values that suit the model where none are given", () => {
@@ -93,16 +93,19 @@ describe("options of train", () => {
     ["--mom-lrs 1", '--mom-lrs must be a number from 0 to below 1; found "1"'],
     [
       "--optimizer lbgfs",
-      '--optimizer must be newton, sgd, adam, adamw, rmsprop, lion, muon, schedule-free, prodigy or lbfgs; found "lbgfs"',
+      '--optimizer must be newton, sgd, adam, adamw, rmsprop, lion, muon, schedule-free, prodigy, lbfgs or kfac; found "lbgfs"',
     ],
     ["--out=", "--out must not be empty"],
     [
       "--lr 0.1",
-      "--lr would be ignored by newton, which finds its own learning rates; only sgd, adam, adamw, rmsprop, lion, muon, schedule-free, prodigy and lbfgs have it",
+      "--lr would be ignored by newton, which finds its own learning rates; only sgd, adam, adamw, rmsprop, lion, muon, schedule-free, prodigy, lbfgs and kfac have it",
     ],
-    ["--optimizer adam --momentum 0.5", "--momentum would be ignored by adam; only sgd, rmsprop and muon have it"],
+    [
+      "--optimizer adam --momentum 0.5",
+      "--momentum would be ignored by adam; only sgd, rmsprop, muon and kfac have it",
+    ],
     ["--optimizer sgd --momentum 1", '--momentum must be a number from 0 to below 1; found "1"'],
-    ["--optimizer adam --damping 1", "--damping would be ignored by adam; only newton has it"],
+    ["--optimizer adam --damping 1", "--damping would be ignored by adam; only newton and kfac have it"],
     ["--optimizer sgd --period 1 --mom-lrs 0", "--period and --mom-lrs would be ignored by sgd; only newton has them"],
     [
       "--model resnet",

@@ -103,7 +103,7 @@ export const TRAIN_GROUPS = {
     },
     momentum: {
       value: "X",
-      help: "sgd, rmsprop and muon: how much of the gradients before is kept",
+      help: "sgd, rmsprop, muon and kfac: how much of the gradients before is kept",
       otherwise: defaultsOf("momentum"),
       read: share,
     },
@@ -125,7 +125,12 @@ export const TRAIN_GROUPS = {
       otherwise: defaultsOf("history-size"),
       read: whole(1),
     },
-    damping: { value: "X", help: "newton: factor of the learning rates", otherwise: "0.3", read: positive },
+    damping: {
+      value: "X",
+      help: "newton: factor of the learning rates; kfac: what is added to the Fisher matrix",
+      otherwise: defaultsOf("damping"),
+      read: positive,
+    },
     "damping-int": {
       value: "X",
       help: "newton: strength of the cubic regularisation",
@@ -289,7 +294,7 @@ function refuseIgnored(chosen: Chosen, given: readonly string[]): void {
 }
 
 /** The optimisers' defaults of an option, for its help: "0.1; adam 0.001, lion 0.0001". */
-function defaultsOf(option: "lr" | "momentum" | "weight-decay" | "max-iter" | "history-size"): string {
+function defaultsOf(option: "lr" | "momentum" | "weight-decay" | "damping" | "max-iter" | "history-size"): string {
   const takers = namesOf(OPTIMIZERS).flatMap((name) => {
     const value = optimizerEntry(name).takes[option];
     return value === undefined ? [] : [{ name, value }];

