@@ -126,6 +126,29 @@ test("the weights to use are saved, those that are trained are in the checkpoint
   expect(saved["layers.0.weight"]!.data).not.toEqual(model["layers.0.weight"]!.data);
 });
 
+test("a second Ctrl-C ends a run at once, in the middle of a summary too", async () => {
+  let heard = false;
+  let second = 0;
+  // The first step's summary alone takes seconds.
+  const args = ["--layers", "10*1024", "--limit", "1000", "--threads", "1", "--out", "one"];
+  const { signal } = await grnewt(["train", ...args], (child, stdout) => {
+    if (heard || !stdout.includes("batches of")) return;
+    heard = true;
+    child.kill("SIGINT");
+    child.stderr!.on("data", () => {
+      // Later than what npm would pass on of the first.
+      setTimeout(() => {
+        second = performance.now();
+        child.kill("SIGINT");
+      }, 1000);
+    });
+  });
+  expect(signal).toBe("SIGINT");
+  // Ending the process takes some ms, on a busy machine more.
+  expect(performance.now() - second).toBeLessThan(3000);
+  expect(steps(readMetrics(run("one")))).toEqual([]);
+});
+
 test("Ctrl-C stops a run after its step, and resuming it gives the run that was never stopped", async () => {
   // With a summary before each step the run lasts long enough to be stopped.
   const args = ["train", "--epochs", "2", "--period", "1", ...TINY];
