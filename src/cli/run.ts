@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { StateDict } from "../nn/index.ts";
-import { formatLoss, formatPercent, formatSeconds, renderReport } from "../report/index.ts";
+import { divergenceOf, formatLoss, formatPercent, formatSeconds, renderReport } from "../report/index.ts";
 import { obstacle, RunDirectory, readMetrics } from "../train/file-store.ts";
 import { doneAlready, type EpochEvent, type RunState, type TrainEvent, train } from "../train/index.ts";
 import { OptionError, StateError } from "../util/errors.ts";
@@ -116,7 +116,11 @@ class Record {
 }
 
 function conclude({ directory, last, seconds }: Record, terminal: Terminal, stopped: boolean): void {
-  const how = stopped ? terminal.paint("yellow", "stopped") : terminal.paint("green", "done");
+  const divergence = divergenceOf(directory.metrics());
+  if (divergence !== undefined) terminal.complain(`${terminal.paintError("yellow", "warning:")} ${divergence}`);
+  const how = stopped
+    ? terminal.paint("yellow", "stopped")
+    : terminal.paint(divergence === undefined ? "green" : "yellow", "done");
   terminal.print(`${how} after ${formatSeconds(seconds)} of training${resultOf(last)}`);
   terminal.print(`  run     ${directory.path}`);
   terminal.print(`  report  ${pathToFileURL(resolve(directory.path, "report.html"))}`);

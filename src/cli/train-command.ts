@@ -21,6 +21,10 @@ examples:
   grnewt train --model transformer --data book.txt --steps 500
   grnewt train --optimizer adam --lr 0.001                  for comparison
   grnewt train --resume runs/<run> --epochs 10              go on with an earlier run
+
+exit status:
+  0 when the run has come to its end, whatever it has learned (a warning says where the loss is above its start);
+  1 after an error, 2 where options are wrong, 130 or 143 when it was stopped
 `;
 }
 

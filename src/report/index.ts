@@ -7,6 +7,7 @@ import { viewOf } from "./view.ts";
 
 export { formatClock, formatCount, formatLoss, formatNumber, formatPercent, formatSeconds } from "./format.ts";
 export { type GroupGrid, type GroupLabel, gridOf, KIND_TITLES, labelGroups } from "./groups.ts";
+export { divergenceOf } from "./view.ts";
 
 /** The report of a run, finished or not: an HTML page that needs nothing beside itself. */
 export function renderReport(events: readonly TrainEvent[]): string {

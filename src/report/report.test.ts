@@ -174,6 +174,16 @@ describe("a report", () => {
     expect(renderReport([])).toContain("No step has been taken yet");
   });
 
+  test("tells where a run ended above its start", () => {
+    const notices = (events: readonly TrainEvent[]): string[] =>
+      [...parsed(renderReport(events)).document.querySelectorAll(".notices li")].map(({ textContent }) => textContent!);
+    // Its loss is 0.2 in the end.
+    expect(notices(run({ loss: (step) => (step === 0 ? null : 0.1 * step) }))).toEqual([
+      "the training loss is 0.2000, above the 0.1000 of the first batch: nothing was learned",
+    ]);
+    expect(notices(run({ loss: () => 0.2 }))).toEqual([]);
+  });
+
   test("tells of errors and warnings", () => {
     const update = { epoch: 0, step: 0, loss: 1, g: [], H: [], order3: [], rates: [], noEffect: [1] };
     const { document } = parsed(

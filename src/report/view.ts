@@ -8,6 +8,7 @@ import {
   type UpdateEvent,
   warningsOf,
 } from "../train/index.ts";
+import { formatLoss } from "./format.ts";
 
 /** A run as a report sees it: its events sorted by kind, whether it is finished or not. */
 export interface RunView {
@@ -26,6 +27,14 @@ export interface RunView {
   readonly warnings: ReadonlyMap<string, number>;
 }
 
+/** What is wrong with a run as a whole: that its training loss is above the one that it began with. */
+export function divergenceOf(events: readonly TrainEvent[]): string | undefined {
+  const first = events.find((event): event is StepEvent => event.type === "step" && event.loss !== null)?.loss;
+  const last = events.findLast((event): event is EpochEvent => event.type === "epoch")?.trainLoss;
+  if (typeof first !== "number" || typeof last !== "number" || last <= first) return undefined;
+  return `the training loss is ${formatLoss(last)}, above the ${formatLoss(first)} of the first batch: nothing was learned`;
+}
+
 /** Sorts the events of a run, in any state of completion. */
 export function viewOf(events: readonly TrainEvent[]): RunView {
   const all = <T extends TrainEvent["type"]>(type: T): Extract<TrainEvent, { type: T }>[] =>
@@ -38,6 +47,8 @@ export function viewOf(events: readonly TrainEvent[]): RunView {
   for (const event of events)
     for (const warning of warningsOf(event, facts?.groups ?? []))
       warnings.set(warning, (warnings.get(warning) ?? 0) + 1);
+  const divergence = divergenceOf(events);
+  if (divergence !== undefined) warnings.set(divergence, 1);
   return {
     start,
     groups: facts?.groups ?? [],

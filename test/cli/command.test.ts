@@ -97,6 +97,15 @@ test("a run ends by itself and leaves its metrics, weights and report", async ()
   ]);
 });
 
+test("a run whose loss ends above its start says so", async () => {
+  const args = ["--epochs", "1", "--limit", "240", "--optimizer", "sgd", "--lr", "100", "--threads", "1"];
+  const { status, stderr } = await grnewt(["train", ...args]);
+  expect(status).toBe(0);
+  expect(stderr).toMatch(
+    /^warning: the training loss is \d+.*, above the 2\.\d+ of the first batch: nothing was learned\n$/,
+  );
+});
+
 test("a run stops, with all it has, when nobody reads its output any more", async () => {
   const closing = (child: ChildProcess): void => {
     child.stdout!.destroy();

@@ -113,7 +113,8 @@ test.each([
   const { status, stdout, stderr } = await grnewt(
     `${args} --batch-size 3 --steps 3 --out ${title.replaceAll(" ", "-")}`,
   );
-  expect([status, stderr]).toEqual([0, ""]);
+  // Three steps are too few to learn anything from three samples each.
+  expect([status, stderr.replace(/^warning: the training loss is .*\n/, "")]).toEqual([0, ""]);
   expect(stdout).toContain(`NewtonSummary on`);
   expect(stdout).toMatch(/: test loss \d/);
   expect(stdout).not.toContain("accuracy");
