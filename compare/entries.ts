@@ -26,7 +26,7 @@ export const ENTRIES = {
   "schedule-free": entry("schedule-free AdamW", "schedule-free", "lr", [2.5e-4, 7.5e-4, 2.5e-3, 7.5e-3, 2.5e-2]),
   prodigy: entry("Prodigy", "prodigy", "lr", [0.1, 0.3, 1, 3, 10]),
   lbfgs: { ...entry("L-BFGS", "lbfgs", "batch-size", [300, 1000, 3000]), options: { "max-iter": "5" } },
-  kfac: entry("K-FAC", "kfac", "lr", [0.01, 0.03, 0.1, 0.3, 1]),
+  kfac: entry("K-FAC", "kfac", "lr", [3e-4, 1e-3, 3e-3, 0.01, 0.03]),
 } satisfies Record<OptimizerName, Entry>;
 
 /** The name of an entry. */

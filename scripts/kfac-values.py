@@ -173,8 +173,8 @@ def start(problem):
 
 
 class KFAC:
-    def __init__(self, problem, lr=0.1, damping=0.001, factor_decay=0.95, kl_clip=0.001, momentum=0.9, weight_decay=0.0,
-                 factor_update_steps=1, inv_update_steps=20, fisher="true", seed=0):
+    def __init__(self, problem, lr=0.003, damping=0.03, factor_decay=0.95, kl_clip=0.001, momentum=0.9, weight_decay=0.0,
+                 factor_update_steps=10, inv_update_steps=100, fisher="true", seed=0):
         self.problem, self.draws = problem, Draws(seed)
         self.lr, self.damping, self.factor_decay, self.kl_clip = lr, damping, factor_decay, kl_clip
         self.momentum, self.weight_decay, self.fisher = momentum, weight_decay, fisher
@@ -277,15 +277,17 @@ class KFAC:
                 self.p[name] -= self.lr * self.velocity[name]
 
 
+EVERY = {"lr": 0.1, "damping": 0.001, "factor_update_steps": 1}
 RUNS = [
     ("perceptron", {}),
-    ("perceptron", {"lr": 0.5, "damping": 0.1, "kl_clip": math.inf, "momentum": 0.0, "inv_update_steps": 2, "seed": 5}),
-    ("perceptron", {"fisher": "empirical", "weight_decay": 0.01, "factor_decay": 0.5, "factor_update_steps": 2, "inv_update_steps": 4}),
-    ("convolutions", {"inv_update_steps": 3, "kl_clip": 0.1}),
-    ("convolutions", {"fisher": "empirical", "weight_decay": 0.1, "factor_decay": 0.3, "kl_clip": math.inf, "inv_update_steps": 1}),
-    ("decoder", {"inv_update_steps": 2, "damping": 0.01, "kl_clip": 0.05, "weight_decay": 0.02}),
-    ("sequence", {"inv_update_steps": 3, "kl_clip": 0.02, "momentum": 0.5}),
-    ("sequence", {"fisher": "empirical", "factor_update_steps": 3, "inv_update_steps": 3, "damping": 0.03}),
+    ("perceptron", {**EVERY, "inv_update_steps": 20}),
+    ("perceptron", {**EVERY, "lr": 0.5, "damping": 0.1, "kl_clip": math.inf, "momentum": 0.0, "inv_update_steps": 2, "seed": 5}),
+    ("perceptron", {**EVERY, "fisher": "empirical", "weight_decay": 0.01, "factor_decay": 0.5, "factor_update_steps": 2, "inv_update_steps": 4}),
+    ("convolutions", {**EVERY, "inv_update_steps": 3, "kl_clip": 0.1}),
+    ("convolutions", {**EVERY, "fisher": "empirical", "weight_decay": 0.1, "factor_decay": 0.3, "kl_clip": math.inf, "inv_update_steps": 1}),
+    ("decoder", {**EVERY, "inv_update_steps": 2, "damping": 0.01, "kl_clip": 0.05, "weight_decay": 0.02}),
+    ("sequence", {**EVERY, "inv_update_steps": 3, "kl_clip": 0.02, "momentum": 0.5}),
+    ("sequence", {**EVERY, "fisher": "empirical", "factor_update_steps": 3, "inv_update_steps": 3, "damping": 0.03}),
 ]
 
 

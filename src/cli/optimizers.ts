@@ -97,7 +97,7 @@ export const OPTIMIZERS = {
   },
   kfac: {
     title: "K-FAC",
-    takes: { lr: 0.1, momentum: 0.9, "weight-decay": 0, damping: 0.001 },
+    takes: { lr: 0.003, momentum: 0.9, "weight-decay": 0, damping: 0.03 },
     create: ({ seed, lr, momentum, damping, "weight-decay": weightDecay }, { model, loss, engine }) =>
       KFAC.create(model, loss, {
         ...quiet(engine),

@@ -32,7 +32,7 @@ describe("options of train", () => {
     });
     const muon = trainRequest(words("--optimizer muon --batch-size 50"));
     expect(muon).toMatchObject({ settings: { lr: 0.001, momentum: 0.95, "weight-decay": 0.1, "batch-size": 50 } });
-    expect(TRAIN_GROUPS.optimiser.lr.otherwise).toContain("sgd, kfac 0.1; adam, adamw, rmsprop, muon 0.001;");
+    expect(TRAIN_GROUPS.optimiser.lr.otherwise).toContain("sgd 0.1; adam, adamw, rmsprop, muon 0.001;");
   });
 
   test("have the values that suit the model where none are given", () => {

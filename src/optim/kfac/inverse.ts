@@ -78,9 +78,10 @@ function symmetricRoot(m: Tensor): Tensor {
   return z.mul(size.rsqrt());
 }
 
-/** The identity, [1, n, n]. */
+/** The identity, [1, n, n], from its n places: as a constant of the graph it would be n² numbers. */
 export function identity(n: number): Tensor {
-  const data = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) data[i * n + i] = 1;
-  return constant(ndarray(data, [1, n, n]));
+  const places = Int32Array.from({ length: n }, (_, i) => i);
+  return constant(ndarray(places, [1, n, 1]))
+    .eq(constant(ndarray(places, [1, 1, n])))
+    .float();
 }

@@ -32,6 +32,9 @@ const double = new OrtNodeEngine({ precision: "float64", threads: 1 });
 const single = new OrtNodeEngine({ threads: 1 });
 afterAll(() => Promise.all([double.dispose(), single.dispose()]));
 
+/** For small problems and few steps. */
+const FAST: KFACOptions = { lr: 0.1, damping: 0.001, factorUpdateSteps: 1, invUpdateSteps: 5 };
+
 const make = (model: Module, options: KFACOptions = {}): Promise<KFAC> =>
   KFAC.create(model, losses.nll, { engine: double, ...options });
 
@@ -43,7 +46,9 @@ async function trained(optimizer: KFAC | Optimizer, batch: Batch, steps: number)
 
 test("engines agree", async () => {
   const found = await Promise.all(
-    [engine, double, single].map(async (each) => trained(await make(classifier(), { engine: each }), labelled(20), 25)),
+    [engine, double, single].map(async (each) =>
+      trained(await make(classifier(), { ...FAST, engine: each }), labelled(20), 25),
+    ),
   );
   // Rounding in float32 is multiplied by the condition numbers of the factors, about 10³.
   expect(found[1]).toBeCloseTo(found[0]!, 10);
@@ -95,7 +100,7 @@ test.each<[object, RegExp]>([
   [{ weightDecay: Number.NaN }, /KFAC: weightDecay must be/],
   [{ factorUpdateSteps: 0 }, /KFAC: factorUpdateSteps must be a whole number, 1 or more/],
   [{ invUpdateSteps: 1.5 }, /KFAC: invUpdateSteps must be a whole number/],
-  [{ factorUpdateSteps: 3 }, /invUpdateSteps must be a multiple of factorUpdateSteps, 3; found 20/],
+  [{ factorUpdateSteps: 3 }, /invUpdateSteps must be a multiple of factorUpdateSteps, 3; found 100/],
   [{ fisher: "exact" }, /KFAC: fisher must be one of true, empirical; found exact/],
   [{ clipGradNorm: 1 }, /KFAC: unknown option "clipGradNorm"/],
   [{ updater: new SGDUpdater() }, /KFAC: unknown option "updater"/],
@@ -112,6 +117,14 @@ describe("the Fisher matrix", () => {
     await expect(huber.step(regression())).rejects.toThrow(/set fisher: "empirical"/);
     const empirical = await KFAC.create(classifier(), losses.huber, { engine, fisher: "empirical" });
     await empirical.step(regression());
+  });
+
+  test("of classes along another axis needs them too", async () => {
+    const model = fromFunction({ w: ndarray(Float64Array.of(1, 0.3), [2, 1]) }, ({ w }, x) => x!.matmul(w!.t()));
+    const places = (output: Tensor, target: Tensor): Tensor => losses.crossEntropy(output.t(), target);
+    const optimizer = await KFAC.create(model, places, { engine });
+    const batch = { x: ndarray(new Float64Array(12), [4, 3, 1]), y: ndarray(new Int32Array(12), [4, 3]) };
+    await expect(optimizer.step(batch)).rejects.toThrow(/set fisher: "empirical"/);
   });
 
   test("of a loss that contains the model needs them too", async () => {
@@ -191,7 +204,7 @@ describe("it reaches a lower loss than gradient descent", () => {
       ),
     };
     const sgd = await bestOfSGD(model, losses.nll, batch, 60);
-    const kfac = await make(model(), { klClip: 0.01, invUpdateSteps: 5 });
+    const kfac = await make(model(), { ...FAST, klClip: 0.01 });
     expect(await trained(kfac, batch, 60)).toBeLessThan(0.5 * sgd);
   });
 
@@ -217,7 +230,7 @@ describe("it reaches a lower loss than gradient descent", () => {
     );
     const batch = { x: images, y: ndarray(draw(120), [40, 3]) };
     const sgd = await bestOfSGD(model, losses.mse, batch, 40);
-    const options = { engine: double, damping: 0.1, klClip: 0.01, invUpdateSteps: 5 };
+    const options = { ...FAST, engine: double, damping: 0.1, klClip: 0.01 };
     expect(await trained(await KFAC.create(model(), losses.mse, options), batch, 40)).toBeLessThan(0.8 * sgd);
   });
 });
@@ -242,7 +255,7 @@ test("a tied embedding has a diagonal, and learns", async () => {
     numbers.data.map((each) => (each + 2) % 5),
     [20],
   );
-  const optimizer = await KFAC.create(new Tied(), losses.crossEntropy, { engine: double, damping: 0.01 });
+  const optimizer = await KFAC.create(new Tied(), losses.crossEntropy, { ...FAST, engine: double, damping: 0.01 });
   const first = (await optimizer.step({ x: numbers, y: next })).loss;
   expect(await trained(optimizer, { x: numbers, y: next }, 60)).toBeLessThan(0.1 * first);
   const { tensors } = (await optimizer.state()).stepper;
@@ -273,7 +286,7 @@ test("a penalty on the weights in the loss leaves layers what they are", async (
 describe("a step", () => {
   test("that is not finite changes nothing but the random numbers", async () => {
     const [model, own] = [classifier(), new StrictEngine()];
-    const optimizer = await make(model, { engine: own });
+    const optimizer = await make(model, { ...FAST, engine: own });
     await optimizer.step(labelled(6));
     const [state, weights] = [await optimizer.state(), await model.stateDict()];
     const huge = { ...labelled(6), x: ndarray(new Float64Array(30).fill(1e200), [6, 5]) };
@@ -308,8 +321,9 @@ describe("a step", () => {
     expect(lengths[1]! / lengths[0]!).toBeCloseTo(2, 10);
   });
 
-  test("given a gradient is refused", async () => {
+  test("without a batch is refused", async () => {
     const optimizer = await make(classifier(), { engine });
-    await expect(optimizer.step({ gradient: {} })).rejects.toThrow(/KFAC: a step needs a batch/);
+    for (const given of [undefined, { gradient: {} }])
+      await expect(optimizer.step(given)).rejects.toThrow(/KFAC: a step needs a batch/);
   });
 });

@@ -19,9 +19,9 @@ import { KroneckerPreconditioner } from "./kronecker.ts";
 
 /** What {@link KFAC} has of its own. */
 interface KFACSettings {
-  /** The learning rate; 0.1 by default. */
+  /** The learning rate; 0.003 by default. */
   readonly lr?: number;
-  /** λ, added to the Fisher matrix; 0.001 by default. */
+  /** λ, added to the Fisher matrix; 0.03 by default. */
   readonly damping?: number;
   /** How much of its Kronecker factors stays when new ones come in; 0.95 by default. */
   readonly factorDecay?: number;
@@ -31,9 +31,9 @@ interface KFACSettings {
   readonly momentum?: number;
   /** η, for ½ η ‖θ‖² added to the loss, and η to the Fisher matrix; 0 by default. */
   readonly weightDecay?: number;
-  /** Steps from one change of the factors to the next; 1 by default. */
+  /** Steps from one change of the factors to the next; 10 by default. */
   readonly factorUpdateSteps?: number;
-  /** Steps from one inversion of the factors to the next, a multiple of `factorUpdateSteps`; 20 by default. */
+  /** Steps from one inversion of the factors to the next, a multiple of `factorUpdateSteps`; 100 by default. */
   readonly invUpdateSteps?: number;
   /** Whose gradients make up the Fisher matrix: of targets drawn from the model's own distribution ("true", the default), or of the batch's ("empirical"). */
   readonly fisher?: "true" | "empirical";
@@ -49,14 +49,14 @@ const checkClip: OptionCheck = (name, value) => {
 };
 
 const TABLE: OptionTable<KFACSettings> = {
-  lr: [0.1, checkPositive],
-  damping: [0.001, checkPositive],
+  lr: [0.003, checkPositive],
+  damping: [0.03, checkPositive],
   factorDecay: [0.95, checkShare],
   klClip: [0.001, checkClip],
   momentum: [0.9, checkShare],
   weightDecay: [0, checkNonNegative],
-  factorUpdateSteps: [1, period],
-  invUpdateSteps: [20, period],
+  factorUpdateSteps: [10, period],
+  invUpdateSteps: [100, period],
   fisher: ["true", (name, value) => checkOneOf(name, value, ["true", "empirical"])],
 };
 
@@ -105,8 +105,10 @@ export class KFAC extends FixedRateOptimizer {
   }
 
   protected async advance(input: StepInput): Promise<number | undefined> {
-    if ("gradient" in input)
-      throw new OptionError("KFAC: a step needs a batch, for the Fisher matrix; found a gradient");
+    if ("gradient" in input || !input.batch)
+      throw new OptionError(
+        `KFAC: a step needs a batch, for the Fisher matrix; found ${"gradient" in input ? "a gradient" : "none"}`,
+      );
     return await this.stepper.step(input, this.learningRates);
   }
 

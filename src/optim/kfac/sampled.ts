@@ -1,4 +1,4 @@
-import { type Builder, countOf, type Node } from "../../graph/index.ts";
+import { type Builder, countOf, type Node, sameShape } from "../../graph/index.ts";
 import { constant, type Loss, losses, softmax, Tensor, traceApart, where } from "../../nn/index.ts";
 import { input } from "../../ops/index.ts";
 import { OptionError } from "../../util/errors.ts";
@@ -46,12 +46,12 @@ export function sampledTargets(b: Builder, loss: Loss, output: Node, target: Nod
   return traceApart(b, () => {
     const [found, given] = [new Tensor(output), new Tensor(target)];
     const noise = new Tensor(input(b, NOISE, target.shape));
-    if (target.dtype === "int" && target.shape.length === output.shape.length - 1)
+    if (target.dtype === "int" && sameShape(target.shape, output.shape.toSpliced(1, 1)))
       return categorical(found, noise, given).node;
     const draw = REAL_TARGETS.get(loss);
     if (draw && target.dtype === "float") return draw(found, noise).node;
     throw new OptionError(
-      'KFAC: targets can be drawn from the model\'s distribution where they are classes, or for the losses mse, bce and bceWithLogits; for others set fisher: "empirical"',
+      'KFAC: targets can be drawn from the model\'s distribution where they are labels of classes along axis 1, or for the losses mse, bce and bceWithLogits; for others set fisher: "empirical"',
     );
   });
 }
