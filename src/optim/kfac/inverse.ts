@@ -51,7 +51,7 @@ function parts(stacks: readonly Tensor[], most: number): Tensor[][] {
   return made;
 }
 
-/** Some K with K M Kᵀ = I: block Cholesky, each diagonal block by its symmetric root (Higham, 2002, algorithm 13.3 is near). */
+/** Some K with K M Kᵀ = I: block Cholesky, with the inverse symmetric root of each diagonal block. */
 function inverseRoot(m: Tensor): Tensor {
   const [count, n] = m.shape as [number, number];
   if (n <= LEAF) return symmetricRoot(m);
@@ -65,7 +65,7 @@ function inverseRoot(m: Tensor): Tensor {
   return cat([cat([first, none], 2), cat([corner, second], 2)], 1);
 }
 
-/** M^(−1/2) by the coupled Newton–Schulz iteration (Higham, 2008, Functions of Matrices, equation 6.35), from M / ‖M‖. */
+/** M^(−1/2) by the coupled Newton–Schulz iteration (Higham, 2008, Functions of Matrices, chapter 6), from M / ‖M‖. */
 function symmetricRoot(m: Tensor): Tensor {
   const size = m.mul(m).sum([1, 2], true).sqrt();
   const unit = identity(m.shape[1] as number).expand(...m.shape);

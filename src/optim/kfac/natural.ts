@@ -153,7 +153,7 @@ function diagonal(b: Builder, name: string, node: Node, settings: NaturalSetting
   return found.add(settings.damping + settings.weightDecay);
 }
 
-/** min(1, √(κ / Σ Δ ∇)) for steps Δ times the learning rate: with it Δ F Δ is at most κ (Ba, Grosse & Martens, 2017, §5). */
+/** min(1, √(κ / Σ Δ ∇)) for steps Δ times the learning rate: with it Δ F Δ is at most κ (Ba, Grosse & Martens, 2017), but for momentum. */
 function clipFactor(natural: Slopes, slopes: Slopes, { lr, klClip }: NaturalSettings): Tensor | number {
   if (klClip === Number.POSITIVE_INFINITY) return 1;
   const products = [...natural].map(([name, slope]) => slope.mul(slopes.get(name)!).sum());
