@@ -2,7 +2,8 @@ import { type Engine, specOf, uploadBatch, variableTensors } from "../src/engine
 import type { Graph } from "../src/graph/index.ts";
 import { AdamUpdater, computeHg, losses, Optimizer, Random, SGDUpdater, type Updater } from "../src/index.ts";
 import { stepSource } from "../src/optim/step-graph.ts";
-import { partSize, summarySource } from "../src/summary/summary.ts";
+import { partSize } from "../src/summary/run-parts.ts";
+import { summarySource } from "../src/summary/summary.ts";
 import type { Request } from "./request.ts";
 import { forwardSource, noiseDirection, type Subject } from "./subject.ts";
 

@@ -25,19 +25,24 @@ export function activeNodes(loss: Node, sources: readonly Node[]): Node[] {
 /** The same loss with every choice on a differentiable path written as a linear operation at fixed indices. */
 export function freezeChoices(b: Builder, loss: Node, sources: readonly Node[]): Node {
   const active = new Set(activeNodes(loss, sources));
-  return rewrite(b, loss, (node, inputs) => {
+  const frozen = rewrite(b, [loss], (node, inputs) => {
     if (node.op.kind !== "choice" || !active.has(node)) return undefined;
     return node.op.freeze(b, { ...node, inputs });
   });
+  return frozen.get(loss)!;
 }
 
-/** The program that computes `root`, made anew; `replace` may give another node for any of them. */
-function rewrite(b: Builder, root: Node, replace: (node: Node, inputs: readonly Node[]) => Node | undefined): Node {
+/** All that `roots` need, made anew; `replace` may give another node for any of them. */
+export function rewrite(
+  b: Builder,
+  roots: readonly Node[],
+  replace: (node: Node, inputs: readonly Node[]) => Node | undefined,
+): ReadonlyMap<Node, Node> {
   const made = new Map<Node, Node>();
-  for (const node of ancestors([root])) {
+  for (const node of ancestors(roots)) {
     const inputs = node.inputs.map((input) => made.get(input)!);
     const same = inputs.every((input, i) => input === node.inputs[i]);
     made.set(node, replace(node, inputs) ?? (same ? node : b.apply(node.op, inputs, node.attrs)));
   }
-  return made.get(root)!;
+  return made;
 }

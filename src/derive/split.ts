@@ -8,21 +8,28 @@ import {
   type Node,
   type Shape,
 } from "../graph/index.ts";
-import { broadcast, input, mul } from "../ops/index.ts";
+import { batchSize, broadcast, input, mul } from "../ops/index.ts";
+import { rewrite } from "./active.ts";
 
 /** The name of the input that holds the part's share of the batch: its samples over all samples. */
 export const BATCH_SHARE = "batchShare";
 
+/** The name of the input that holds the part's samples, for what is computed of it as of a batch of its own. */
+export const PART_SIZE = "partSize";
+
 /** How a loss is computed part by part, or why it is not. */
-export type BatchSplit =
-  | {
-      readonly splits: true;
-      /** What one part adds to the loss; the sum over the parts is the loss of the whole batch. */
-      readonly loss: Node;
-      /** Values that need the whole batch but no parameter: inputs of `loss`, to be computed ahead. */
-      readonly totals: readonly GraphInput[];
-    }
-  | { readonly splits: false; readonly reason: string };
+export type BatchSplit = SplitLoss | { readonly splits: false; readonly reason: string };
+
+/** How a loss is computed part by part. */
+export interface SplitLoss {
+  readonly splits: true;
+  /** What one part adds to the loss; the sum over the parts is the loss of the whole batch. */
+  readonly loss: Node;
+  /** Values that need the whole batch but no parameter: inputs of `loss`, to be computed ahead. */
+  readonly totals: readonly GraphInput[];
+  /** Why the loss depends on how the batch is cut; undefined where it does not. */
+  readonly coupled: string | undefined;
+}
 
 /**
  * What a value is, seen by one part of the batch: `free` – it does not depend on the samples; `sample` – each sample's
@@ -46,16 +53,34 @@ export function splitBatch(b: Builder, loss: Node, parameters: readonly Node[]):
   return new Splitter(b, loss, parameters).result();
 }
 
+/**
+ * The same for parts that are given: what couples the samples is computed of each part alone, as gradient accumulation does
+ * with batch norm. The rest is that of the whole batch: a mean over class weights is divided by their sum over all parts. A
+ * loss that is then no sum over the parts is their mean, weighted by samples.
+ */
+export function splitAsGiven(b: Builder, loss: Node, parameters: readonly Node[]): SplitLoss {
+  return new Splitter(b, loss, parameters, ofParts(b, [loss])).result() as SplitLoss;
+}
+
+/** The values that `roots` need, of a part as of a batch of its own. */
+export function ofParts(b: Builder, roots: readonly Node[]): ReadonlyMap<Node, Node> {
+  const [whole, part] = [batchSize(b), input(b, PART_SIZE, [])];
+  return rewrite(b, roots, (node) => (node === whole ? part : undefined));
+}
+
 class Splitter {
   readonly #b: Builder;
   readonly #loss: Node;
   readonly #nodes: readonly Node[];
   readonly #parameterized: ReadonlySet<Node>;
   readonly #totals = new Map<Node, GraphInput>();
+  /** Values of a part as of a batch of its own, where they may stand for those that couple samples. */
+  readonly #ofParts: ReadonlyMap<Node, Node> | undefined;
   #culprit: Node | undefined;
 
-  constructor(b: Builder, loss: Node, parameters: readonly Node[]) {
+  constructor(b: Builder, loss: Node, parameters: readonly Node[], ofParts?: ReadonlyMap<Node, Node>) {
     this.#b = b;
+    this.#ofParts = ofParts;
     this.#loss = loss;
     this.#nodes = ancestors([loss]);
     this.#parameterized = dependents(this.#nodes, parameters);
@@ -67,13 +92,19 @@ class Splitter {
       const inputs = node.inputs.map((each) => placed.get(each)!);
       placed.set(node, this.#place(node, inputs));
     }
-    const loss = placed.get(this.#loss)!;
-    if (loss.role === "sample" || loss.role === "coupled") {
-      const { op, shape } = this.#culprit ?? this.#loss;
-      return { splits: false, reason: `${op.name} ${formatShape(shape)} mixes the samples of a batch` };
+    const { role, node } = placed.get(this.#loss)!;
+    if (role === "sample" || role === "coupled") {
+      const reason = this.#reasonOf(this.#culprit ?? this.#loss);
+      const own = this.#ofParts?.get(this.#loss);
+      return own ? { splits: true, loss: this.#share(own), totals: [], coupled: reason } : { splits: false, reason };
     }
-    const part = loss.role === "free" ? this.#share(loss.node) : loss.node;
-    return { splits: true, loss: part, totals: [...this.#totals.values()] };
+    const coupled = this.#culprit && this.#reasonOf(this.#culprit);
+    const part = role === "free" ? this.#share(node) : node;
+    return { splits: true, loss: part, totals: [...this.#totals.values()], coupled };
+  }
+
+  #reasonOf({ op, shape }: Node): string {
+    return `${op.name} ${formatShape(shape)} mixes the samples of a batch`;
   }
 
   #place(node: Node, inputs: readonly Placed[]): Placed {
@@ -149,8 +180,9 @@ class Splitter {
 
   #make(node: Node, role: Role, inputs: readonly Placed[]): Placed {
     if (role === "coupled") {
-      if (this.#parameterized.has(node)) this.#culprit ??= node;
-      return { role, node, whole: node };
+      const own = sampleRole(node.shape) === "sample" ? this.#ofParts?.get(node) : undefined;
+      if (own || this.#parameterized.has(node)) this.#culprit ??= node;
+      return own ? { role: "sample", node: own, whole: node } : { role, node, whole: node };
     }
     const made = this.#b.apply(
       node.op,

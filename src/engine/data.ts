@@ -46,13 +46,20 @@ export type RunData = Readonly<Record<string, NDArray>>;
 /**
  * A batch and freshly drawn masks for it.
  * @param batch x and y, x alone, or nothing for a model without inputs.
+ * @param least the samples that layers see at least, fewer than the batch's where it is run in parts.
  * @throws DataError, NonFiniteError where the batch does not pass the program's checks.
  */
-export function runData(engine: Engine, batch: Partial<Batch>, needs: Needs, random: Random): RunData {
+export function runData(
+  engine: Engine,
+  batch: Partial<Batch>,
+  needs: Needs,
+  random: Random,
+  least: number = batch.x?.shape[0] ?? 1,
+): RunData {
   const data: Record<string, NDArray> = {};
   for (const name of DATA_INPUTS) if (batch[name]) data[name] = batch[name];
   const samples = batch.x?.shape[0] ?? 1;
-  checkData(data, samples, needs.checks);
+  checkData(data, least, needs.checks);
   return { ...data, ...drawMasks(needs.masks, samples, random, engine.precision) };
 }
 

@@ -3,6 +3,7 @@ import type { NamedGroup } from "../summary/index.ts";
 import { DisposedError, NonFiniteError } from "../util/errors.ts";
 import { type OptionTable, readOptions, refuseUnknown } from "../util/options.ts";
 import { COMMON, type CommonOptions, checkCommon } from "./newton-options.ts";
+import { stepInput } from "./parted-batch.ts";
 import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
 import { checkIdentity, checkStep, type Identity, identityOf, type StepperState } from "./saved-state.ts";
 import type { StepInput, Stepper } from "./stepper.ts";
@@ -51,7 +52,7 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
   }
 
   /** Moves the parameters; the loss before that. What it throws leaves everything as it was, but for the random numbers. */
-  protected abstract advance(input: StepInput): Promise<number | undefined>;
+  protected abstract advance(input: StepInput, signal?: AbortSignal): Promise<number | undefined>;
 
   /** What is saved beside the step and the stepper's state. */
   protected memory(): object {
@@ -67,7 +68,7 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
   step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
     return this.inTurn(async () => {
       options.signal?.throwIfAborted();
-      const result = await this.#guarded(input);
+      const result = await this.#guarded(input, options.signal);
       this.#step++;
       this.#options.onStep?.(result);
       return result;
@@ -117,13 +118,12 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
     });
   }
 
-  async #guarded(input: StepArgument | undefined): Promise<StepResult> {
+  async #guarded(input: StepArgument | undefined, signal: AbortSignal | undefined): Promise<StepResult> {
     const { learningRates } = this;
     const { random } = this.stepper;
     const drawn = random.state;
     try {
-      const from = input && "gradient" in input ? { gradient: input.gradient } : { batch: input };
-      const loss = await this.advance(from);
+      const loss = await this.advance(stepInput(input), signal);
       return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
     } catch (error) {
       random.state = drawn;

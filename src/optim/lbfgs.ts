@@ -2,10 +2,11 @@ import { defaultEngine, type Variable } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import type { ParameterGroup } from "../summary/index.ts";
 import { NonFiniteError, OptionError, StateError } from "../util/errors.ts";
-import { type Batch, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive, checkWhole, type OptionCheck, type OptionTable } from "../util/options.ts";
 import { FixedRateOptimizer, readSettings, type UnclippedOptions } from "./fixed-rate.ts";
 import { type LinePoint, strongWolfe } from "./line-search.ts";
+import { propose } from "./propose.ts";
 import { type Proposal, type StepInput, Stepper } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 import { SGDUpdater } from "./updater.ts";
@@ -102,11 +103,11 @@ export class LBFGS extends FixedRateOptimizer {
     const { objective, groups } = resolveTarget(target, loss, undefined);
     const engine = options.engine ?? (await defaultEngine());
     // The direction of plain SGD is the gradient.
-    const parts = { objective, groups, updater: new SGDUpdater(), clipGradNorm: undefined };
-    return new LBFGS(new Stepper(engine, parts, options.seed ?? 0), options, settings);
+    const stepper = new Stepper(engine, { objective, groups, updater: new SGDUpdater() }, options);
+    return new LBFGS(stepper, options, settings);
   }
 
-  protected async advance(input: StepInput): Promise<number | undefined> {
+  protected async advance(input: StepInput, signal?: AbortSignal): Promise<number | undefined> {
     if ("gradient" in input)
       throw new OptionError(
         "LBFGS: a step needs a batch, since it evaluates the loss at several points; found a gradient",
@@ -114,11 +115,11 @@ export class LBFGS extends FixedRateOptimizer {
     const { random } = this.stepper;
     const drawn = random.state;
     const start = await this.#parameters();
-    const proposal = await this.stepper.propose(input);
+    const proposal = await propose(this.stepper, input, signal);
     const next = random.state;
     const evaluate = async (x: Float64Array): Promise<Evaluated> => {
       random.state = drawn;
-      return await this.#evaluate(x, input.batch);
+      return await this.#evaluate(x, input, signal);
     };
     try {
       const end = await this.#iterate(start, proposal, evaluate);
@@ -162,10 +163,10 @@ export class LBFGS extends FixedRateOptimizer {
   }
 
   /** Loss and gradient at a place; an infinite loss where they are not finite. */
-  async #evaluate(x: Float64Array, batch: Batch | undefined): Promise<Evaluated> {
+  async #evaluate(x: Float64Array, input: StepInput, signal: AbortSignal | undefined): Promise<Evaluated> {
     this.#write(x);
     try {
-      const proposal = await this.stepper.propose({ batch });
+      const proposal = await propose(this.stepper, input, signal);
       const gradient = await this.#gradientOf(proposal);
       this.stepper.discard(proposal);
       return { value: proposal.loss!, gradient };

@@ -43,6 +43,11 @@ export interface CommonOptions {
   readonly engine?: Engine;
   /** The largest norm of the whole gradient; a longer one is scaled down. None by default. */
   readonly clipGradNorm?: number;
+  /**
+   * The most samples in one run of a step; all by default. Larger batches are run in parts, whose gradients are added up: exact where
+   * the loss is a sum or mean over samples. What couples samples, such as batch norm, is computed of each part alone.
+   */
+  readonly stepMicrobatch?: number;
   /** "throw" (default) or "skip": leave the step out and log it. Parameters never become NaN either way. */
   readonly onNonFinite?: NonFinitePolicy;
   /** Of the random masks that layers such as dropout draw; 0 by default. */
@@ -119,6 +124,7 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
 export const COMMON: readonly (keyof CommonOptions)[] = [
   "engine",
   "clipGradNorm",
+  "stepMicrobatch",
   "onNonFinite",
   "seed",
   "onStep",
@@ -250,8 +256,10 @@ function checkSource({ hgLoader, hgBatches, hgData, gradientData }: NewtonSummar
 }
 
 /** Checks what all optimisers share. @throws OptionError */
-export function checkCommon({ clipGradNorm, onNonFinite = "throw", seed = 0, onStep, log }: CommonOptions): void {
+export function checkCommon(options: CommonOptions): void {
+  const { clipGradNorm, stepMicrobatch, onNonFinite = "throw", seed = 0, onStep, log } = options;
   if (clipGradNorm !== undefined) checkPositive("clipGradNorm", clipGradNorm);
+  if (stepMicrobatch !== undefined) checkWhole("stepMicrobatch", stepMicrobatch, 1);
   checkOneOf("onNonFinite", onNonFinite, ["throw", "skip"]);
   checkWhole("seed", seed);
   for (const [name, value] of Object.entries({ onStep, log }))

@@ -2,18 +2,19 @@ import { defaultEngine, inTurn, samplesOf } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import { membersOf, type NamedGroup, type ParameterGroup, SummaryMean } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
-import { type Batch, type Batches, sizeOf } from "../util/ndarray.ts";
+import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
+import { stepInput } from "./parted-batch.ts";
+import { inOneRun, propose, type StepSource } from "./propose.ts";
 import { firstRates, nextRates, type RateState, takesOrder3 } from "./rate-state.ts";
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
 import { checkIdentity, checkProgress, type Identity, identityOf, type StepperState } from "./saved-state.ts";
 import { placeSchedules, type Schedule, type Scheduled } from "./schedule.ts";
-import { type Proposal, type StepInput, Stepper } from "./stepper.ts";
+import { type Proposal, Stepper } from "./stepper.ts";
 import { takeSummary } from "./take-summary.ts";
 import { resolveTarget } from "./target.ts";
-import { proposeWhole } from "./whole-gradient.ts";
 
 /** A saved state of {@link NewtonSummary}: all but parameters and buffers, which are the model's `stateDict()`. */
 export interface NewtonSummaryState extends Identity {
@@ -84,8 +85,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     const numbers = membersOf(groups).reduce((sum, name) => sum + sizeOf(objective.variables.get(name)!.shape), 0);
     const settings = newtonSettings(options, groups.length === numbers);
     const engine = options.engine ?? (await defaultEngine());
-    const parts = { objective, groups, updater: settings.updater, clipGradNorm: options.clipGradNorm };
-    return new NewtonSummary(new Stepper(engine, parts, options.seed ?? 0), settings, options);
+    const stepper = new Stepper(engine, { objective, groups, updater: settings.updater }, options);
+    return new NewtonSummary(stepper, settings, options);
   }
 
   /** The rate of each group that the next step applies to the updater's direction, damping included. */
@@ -127,7 +128,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   }
 
   /**
-   * One step, on a batch or on a gradient that the caller computed.
+   * One step, on a batch, on a list of batches whose gradients are added up, or on a gradient that the caller computed.
    * @param input left out for a model without inputs, and with `gradientData`.
    * @throws NonFiniteError with the policy "throw", and what running throws; then nothing changed.
    */
@@ -168,8 +169,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     });
   }
 
-  async #look(input: NewtonInput, batches: HgBatches, signal: AbortSignal | undefined): Promise<UpdateRecord> {
-    const proposal = await this.#propose(input, signal);
+  async #look(input: StepSource, batches: HgBatches, signal: AbortSignal | undefined): Promise<UpdateRecord> {
+    const proposal = await propose(this.#stepper, input, signal);
     try {
       return (await this.#nextRates(proposal, batches, signal)).record;
     } finally {
@@ -278,16 +279,15 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   }
 
   /** What a step works from. @throws OptionError where that is `gradientData` and something is given beside it */
-  #inputOf(input: StepArgument | undefined): NewtonInput {
+  #inputOf(input: StepArgument | undefined): StepSource {
     const { gradientData } = this.#options;
     if (gradientData && input)
       throw new OptionError("step: a batch or gradient would be ignored beside gradientData: call it without");
-    if (gradientData) return { batches: gradientData };
-    return input && "gradient" in input ? { gradient: input.gradient } : { batch: input };
+    return gradientData ? { batches: gradientData } : stepInput(input);
   }
 
   /** A step under the policy for numbers that are not finite. */
-  async #guarded(input: NewtonInput, signal: AbortSignal | undefined): Promise<StepResult> {
+  async #guarded(input: StepSource, signal: AbortSignal | undefined): Promise<StepResult> {
     const { hgLoader } = this.#options;
     const at = structuredClone(hgLoader?.state);
     const { random } = this.#stepper;
@@ -305,14 +305,14 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     }
   }
 
-  async #advance(input: NewtonInput, signal: AbortSignal | undefined): Promise<StepResult> {
+  async #advance(input: StepSource, signal: AbortSignal | undefined): Promise<StepResult> {
     const due = this.#step % this.#settings.periodHg === 0 || !this.#rates.smoothed;
     if (due) return await this.#summaryStep(input, signal);
     const learningRates = this.learningRates;
     const waits = this.#rates.summaries <= this.#settings.warmup;
     const loss = await this.#onEngine(async () => {
-      if (!waits && !("batches" in input)) return await this.#stepper.step(input, learningRates);
-      const proposal = await this.#propose(input, signal);
+      if (!waits && inOneRun(this.#stepper, input)) return await this.#stepper.step(input, learningRates);
+      const proposal = await propose(this.#stepper, input, signal);
       if (!waits) return await this.#stepper.apply(proposal, learningRates);
       this.#stepper.discard(proposal);
       return proposal.loss;
@@ -320,16 +320,12 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
   }
 
-  #propose(input: NewtonInput, signal: AbortSignal | undefined): Promise<Proposal> {
-    return "batches" in input ? proposeWhole(this.#stepper, input.batches, signal) : this.#stepper.propose(input);
-  }
-
-  async #summaryStep(input: NewtonInput, signal: AbortSignal | undefined): Promise<StepResult> {
+  async #summaryStep(input: StepSource, signal: AbortSignal | undefined): Promise<StepResult> {
     const { hgLoader } = this.#options;
     const at = structuredClone(hgLoader?.state);
     const batches = await this.#draw(input);
     return await this.#onEngine(async () => {
-      const proposal = await this.#propose(input, signal).catch((error: unknown) => {
+      const proposal = await propose(this.#stepper, input, signal).catch((error: unknown) => {
         // The summary's batches are not at fault: they are for the next step.
         if (hgLoader && at !== undefined) hgLoader.state = at;
         throw error;
@@ -365,7 +361,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   }
 
   /** The batches for a summary. */
-  async #draw(input: NewtonInput): Promise<HgBatches> {
+  async #draw(input: StepSource): Promise<HgBatches> {
     const { hgLoader, hgBatches = 1, hgData } = this.#options;
     if (hgData) return hgData;
     if (hgLoader) {
@@ -379,7 +375,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   }
 
   /** The same with the loader left where it stands. */
-  async #peek(input: NewtonInput): Promise<HgBatches> {
+  async #peek(input: StepSource): Promise<HgBatches> {
     const { hgLoader } = this.#options;
     if (hgLoader && hgLoader.state === undefined)
       throw new OptionError("probe: this hgLoader has no state to go back to; pass hgBatch");
@@ -411,6 +407,3 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
 /** The batches of a summary; undefined stands for a model without inputs. */
 type HgBatches = Iterable<Batch | undefined> | AsyncIterable<Batch>;
-
-/** What a step works from: also all of `gradientData`. */
-type NewtonInput = StepInput | { readonly batches: Batches };

@@ -4,6 +4,7 @@ import type { ParameterGroup } from "../summary/index.ts";
 import { checkPositive, refuseUnknown } from "../util/options.ts";
 import { FixedRateOptimizer } from "./fixed-rate.ts";
 import { COMMON, type CommonOptions, checkCommon, checkUpdater } from "./newton-options.ts";
+import { inOneRun, propose } from "./propose.ts";
 import { type StepInput, Stepper } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 import type { Updater } from "./updater.ts";
@@ -35,8 +36,8 @@ export class Optimizer extends FixedRateOptimizer {
     checkCommon(options);
     const { objective, groups } = resolveTarget(target, loss, undefined);
     const engine = options.engine ?? (await defaultEngine());
-    const parts = { objective, groups, updater: options.updater, clipGradNorm: options.clipGradNorm };
-    return new Optimizer("Optimizer", new Stepper(engine, parts, options.seed ?? 0), options);
+    const stepper = new Stepper(engine, { objective, groups, updater: options.updater }, options);
+    return new Optimizer("Optimizer", stepper, options);
   }
 
   /**
@@ -60,7 +61,8 @@ export class Optimizer extends FixedRateOptimizer {
     }
   }
 
-  protected advance(from: StepInput): Promise<number | undefined> {
-    return this.stepper.step(from, this.learningRates);
+  protected async advance(from: StepInput, signal?: AbortSignal): Promise<number | undefined> {
+    if (inOneRun(this.stepper, from)) return await this.stepper.step(from, this.learningRates);
+    return await this.stepper.apply(await propose(this.stepper, from, signal), this.learningRates);
   }
 }

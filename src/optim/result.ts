@@ -40,8 +40,8 @@ export interface StepResult {
   readonly skipped?: string;
 }
 
-/** A batch to step on, or a gradient by parameter name. */
-export type StepArgument = Batch | { readonly gradient: Direction };
+/** A batch to step on, one in parts whose gradients are added up, or a gradient by parameter name. */
+export type StepArgument = Batch | readonly Batch[] | { readonly gradient: Direction };
 
 /** What a training loop needs of an optimiser. */
 export interface TrainingOptimizer {

@@ -1,4 +1,4 @@
-import { gradients, hessianProduct } from "../derive/index.ts";
+import { gradients, hessianProduct, ofParts, splitAsGiven } from "../derive/index.ts";
 import { type DataSpec, dataInputs, type Needs, type Objective, type Source, variableInput } from "../engine/index.ts";
 import { type Builder, GraphBuilder, graphOf, type Node, type Shape } from "../graph/index.ts";
 import {
@@ -24,7 +24,7 @@ import {
   sumKeep,
   where,
 } from "../ops/index.ts";
-import { directionInput, membersOf, type NamedGroup, type Owners, ownersOf } from "../summary/index.ts";
+import { directionInput, membersOf, type NamedGroup, type Owners, ownersOf, type PartPlan } from "../summary/index.ts";
 import type { Preconditioned, Preconditioner } from "./preconditioner.ts";
 import { applyRule, evaluationOffset, hessianVectors, type RuleTarget } from "./rule-graph.ts";
 import type { Updater } from "./updater.ts";
@@ -126,17 +126,12 @@ function traced(b: Builder, parts: StepParts, { spec, phase }: BatchSource, outp
   outputs.set(names.loss, loss);
   for (const [name, node] of step.assigned) outputs.set(names.updated(name), node);
   const targets = targetsOf(b, parts);
-  const parameters = targets.map(({ parameter }) => parameter);
-  const filled = (found: readonly (Node | undefined)[]): Node[] =>
-    found.map((node, i) => node ?? broadcast(b, scalar(b, 0), parameters[i]!.shape));
-  const slopes = gradients(b, loss, parameters);
-  const vectors = hessianVectors(b, parts.updater, targets, names);
-  const products = vectors && filled(hessianProduct(b, slopes, vectors, parameters));
+  const { slopes, products } = derived(b, parts, loss);
   const assigned = [...step.assigned.values()];
-  const plain = { slopes: filled(slopes), products, assigned, needs: { ...NO_NEEDS, checks, masks } };
-  if (!parts.preconditioner) return plain;
+  if (!parts.preconditioner) return { slopes, products, assigned, needs: { ...NO_NEEDS, checks, masks } };
   const named = (nodes: readonly Node[]): Map<string, Node> => new Map(targets.map(({ name }, i) => [name, nodes[i]!]));
-  const about = { traced: step, target: data[1], parameters: named(parameters), slopes: named(plain.slopes) };
+  const parameters = named(targets.map(({ parameter }) => parameter));
+  const about = { traced: step, target: data[1], parameters, slopes: named(slopes) };
   const made = parts.preconditioner.write(b, about, phase!);
   for (const [name, node] of made.kept) outputs.set(name, node);
   return {
@@ -145,6 +140,17 @@ function traced(b: Builder, parts: StepParts, { spec, phase }: BatchSource, outp
     assigned: [...assigned, ...made.kept.values()],
     needs: { checks, masks: [...masks, ...made.masks], reads: made.reads },
   };
+}
+
+/** The gradient of a loss, and H v for a rule that asks for it. */
+function derived(b: Builder, parts: StepParts, loss: Node): Pick<Slopes, "slopes" | "products"> {
+  const targets = targetsOf(b, parts);
+  const parameters = targets.map(({ parameter }) => parameter);
+  const filled = (found: readonly (Node | undefined)[]): Node[] =>
+    found.map((node, i) => node ?? broadcast(b, scalar(b, 0), parameters[i]!.shape));
+  const slopes = gradients(b, loss, parameters);
+  const vectors = hessianVectors(b, parts.updater, targets, names);
+  return { slopes: filled(slopes), products: vectors && filled(hessianProduct(b, slopes, vectors, parameters)) };
 }
 
 const NO_NEEDS: StepNeeds = { checks: [], masks: [], reads: new Map() };
@@ -225,17 +231,30 @@ export function stepSource(parts: StepParts, from: GradientSource): Source<StepN
   return { graph: graphOf(outputs), plan: needs };
 }
 
-/** What one batch adds to the gradient of many: loss, gradient, H v for a rule that asks for it, and new buffers. */
-export function slopesSource(parts: StepParts, from: GradientSource): Source<StepNeeds> {
+/** What one part of a batch adds: to loss, gradient, and H v for a rule that asks for it; and buffers as the part makes them. */
+export function slopesSource(parts: StepParts, spec: DataSpec): Source<PartPlan> {
   const b = new GraphBuilder();
-  const outputs = new Map<string, Node>();
-  const { slopes, products, assigned, needs } = slopesOf(b, parts, from, outputs);
-  targetsOf(b, parts).forEach(({ name }, i) => {
+  const targets = targetsOf(b, parts);
+  const { loss, assigned, checks, masks } = parts.objective.trace(b, dataInputs(b, spec));
+  const split = splitAsGiven(
+    b,
+    loss,
+    targets.map(({ parameter }) => parameter),
+  );
+  const own = ofParts(b, [...assigned.values()]);
+  const buffers = [...assigned].map(([name, node]) => [names.updated(name), own.get(node)!] as const);
+  const { slopes, products } = derived(b, parts, split.loss);
+  const outputs = new Map<string, Node>([[names.loss, split.loss], ...buffers]);
+  targets.forEach(({ name }, i) => {
     outputs.set(names.gradient(name), slopes[i]!);
     if (products) outputs.set(names.product(name), products[i]!);
   });
-  check(b, assigned, outputs);
-  return { graph: graphOf(outputs), plan: needs };
+  check(
+    b,
+    buffers.map(([, node]) => node),
+    outputs,
+  );
+  return { graph: graphOf(outputs), plan: { checks, masks, split } };
 }
 
 /** The first half of a step before which a summary is taken: directions, Σ u² for each group, and new buffers. */

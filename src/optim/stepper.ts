@@ -10,10 +10,11 @@ import {
   uploadScalar,
   variableTensors,
 } from "../engine/index.ts";
-import { type Direction, membersOf } from "../summary/index.ts";
+import { compileTotals, type Direction, membersOf, type PartPlan } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { Random } from "../util/random.ts";
+import type { CommonOptions } from "./newton-options.ts";
 import { scalarsOf } from "./rule-graph.ts";
 import { checkStepper, type StepperState } from "./saved-state.ts";
 import {
@@ -59,6 +60,8 @@ export class Stepper {
   readonly engine: Engine;
   readonly parts: StepParts;
   readonly programs: Programs;
+  /** The most samples in one run; larger batches are run in parts. */
+  readonly microbatch: number | undefined;
   /** Where masks are drawn from. */
   readonly random: Random;
   readonly #state = new Map<string, EngineTensor>();
@@ -70,18 +73,20 @@ export class Stepper {
   readonly #stateShapes: ReadonlyMap<string, readonly number[]>;
   #updates = 0;
 
-  /**
-   * @param seed of the random masks.
-   * @throws what the updater throws where it does not take a parameter
-   */
-  constructor(engine: Engine, parts: StepParts, seed: number) {
+  /** @throws what the updater throws where it does not take a parameter */
+  constructor(
+    engine: Engine,
+    parts: Omit<StepParts, "clipGradNorm">,
+    { clipGradNorm, stepMicrobatch, seed = 0 }: Pick<CommonOptions, "clipGradNorm" | "stepMicrobatch" | "seed">,
+  ) {
     this.engine = engine;
-    this.parts = parts;
+    this.parts = { ...parts, clipGradNorm };
+    this.microbatch = stepMicrobatch;
     this.programs = new Programs(engine);
     this.random = new Random(seed);
     this.#frozen = [...parts.objective.variables].flatMap(([name, { trainable }]) => (trainable ? [] : [name]));
     this.members = new Set(membersOf(parts.groups));
-    this.#stateShapes = stateShapes(parts);
+    this.#stateShapes = stateShapes(this.parts);
   }
 
   /** What all compiled programs depend on beside the batch: which parts of the model are in training mode. */
@@ -126,14 +131,27 @@ export class Stepper {
     }
   }
 
-  /**
-   * What one batch adds to the gradient of many: the outputs of `slopesSource`.
-   * @param buffers their values so far, by input name; those of the model where they are left out.
-   */
-  async slopes(batch: Batch, buffers: Readonly<Record<string, EngineTensor>>): Promise<Record<string, EngineTensor>> {
-    const program = await this.#program("slopes", { batch }, slopesSource);
-    const { kept, own } = await this.#inputs({ batch }, program.plan);
-    return await this.#run(program, { kept: { ...kept, ...buffers }, own });
+  /** What is run for each part of a batch to add up its gradient, and what is run ahead: `slopesSource`. */
+  async slopes(batch: Batch): Promise<{ program: Program<PartPlan>; totals: Program<null> | undefined }> {
+    const spec = specOf(batch);
+    const key = (): string => `${spec.key} ${this.mode}`;
+    this.#checkTrainable();
+    const program = await this.programs.get(
+      () => `slopes ${key()}`,
+      () => slopesSource(this.parts, spec),
+    );
+    const totals = await compileTotals(program.plan, (name, source) =>
+      this.programs.get(
+        () => `slopes' ${name} ${key()}`,
+        () => source,
+      ),
+    );
+    return { program, totals };
+  }
+
+  /** Variables and the updater's state, by input name. */
+  async kept(): Promise<Record<string, EngineTensor>> {
+    return { ...(await this.variables()), ...(await this.#stateTensors(new Map())) };
   }
 
   /** Takes a proposed step, and frees the proposal. @throws NonFiniteError where a new parameter is NaN or infinite; then nothing changed. */
@@ -174,7 +192,7 @@ export class Stepper {
       () => evaluationSource(this.parts),
     );
     const own = { [names.rates]: await this.engine.upload({ shape: [rates.length], data: rates }) };
-    const kept = { ...(await this.variables()), ...(await this.#stateTensors(new Map())) };
+    const kept = await this.kept();
     const outputs = await this.#run(program, { kept, own });
     for (const name of this.members)
       values[name] = (await this.engine.read(outputs[names.updated(name)]!)) as NDArray<FloatData>;

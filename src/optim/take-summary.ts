@@ -1,8 +1,17 @@
-import { type EngineTensor, samplesOf, specOf } from "../engine/index.ts";
-import { compileRest, directionInput, runSummary, type Summary, summarySource } from "../summary/index.ts";
+import { type EngineTensor, specOf } from "../engine/index.ts";
+import {
+  compileRest,
+  directionInput,
+  partsOf,
+  runSummary,
+  type Summary,
+  type SummaryInputs,
+  summarySource,
+} from "../summary/index.ts";
 import { OptionError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import type { NewtonSettings } from "./newton-options.ts";
+import { runsOf } from "./parted-batch.ts";
 import type { Stepper } from "./stepper.ts";
 
 /** What one summary is taken of. */
@@ -17,34 +26,50 @@ interface SummaryRequest {
   readonly warn: (message: string) => void;
 }
 
+type Settings = Pick<NewtonSettings, "microbatch" | "summaryMode">;
+
 /** The summary along a step's directions, by programs that are compiled once for each kind of batch. */
-export async function takeSummary(
+export async function takeSummary(stepper: Stepper, settings: Settings, request: SummaryRequest): Promise<Summary> {
+  const { engine, random } = stepper;
+  const { directions, batch, signal } = request;
+  const compiled = await compile(stepper, settings, request);
+  const named = Object.fromEntries(Object.entries(directions).map(([name, u]) => [directionInput(name), u]));
+  const tensors = { ...(await stepper.variables()), ...named };
+  return await runSummary({ engine, ...compiled, tensors, batch, random, signal }, stepper.parts.groups);
+}
+
+/** @throws OptionError for a microbatch where the samples are coupled */
+async function compile(
   stepper: Stepper,
-  { microbatch, summaryMode: mode }: Pick<NewtonSettings, "microbatch" | "summaryMode">,
-  { directions, batch, order3, signal, warn }: SummaryRequest,
-): Promise<Summary> {
-  const { engine, programs, parts, random } = stepper;
+  { microbatch, summaryMode: mode }: Settings,
+  { batch, order3, warn }: SummaryRequest,
+): Promise<Pick<SummaryInputs, "program" | "totals" | "rest" | "parts">> {
+  const { programs, engine } = stepper;
+  const { objective, groups } = stepper.parts;
+  const runs = batch ? runsOf(batch, stepper.microbatch) : [1];
+  // As in steps, where their samples are coupled.
+  const parts = runs.length > 1 ? runs : undefined;
   const spec = specOf(batch);
-  const key = (): string => `${spec.key} ${mode ?? stepper.mode}`;
+  const key = (): string => `${parts ? "in parts " : ""}${spec.key} ${mode ?? stepper.mode}`;
   const what = order3 ? "summary" : "summary without order3";
-  const source = () => summarySource(parts.objective, parts.groups, batch, { mode, order3 });
+  const source = () => summarySource(objective, groups, batch, { mode, order3, parts });
   const known = await programs.get(() => `${what} ${key()}`, source);
   const { split, samples } = known.plan;
-  if (microbatch !== undefined && !split.splits)
-    throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
+  const reason = split.splits ? split.coupled : split.reason;
+  if (microbatch !== undefined && reason !== undefined)
+    throw new OptionError(`microbatch: this loss cannot be split, since ${reason}`);
   // The memory of a batch that cannot be split was reckoned for so many samples.
-  const more = batch && !split.splits && samplesOf(batch) > samples ? ` of ${samplesOf(batch)}` : "";
+  const most = Math.max(...runs);
+  const more = reason !== undefined && most > samples ? ` of ${most}` : "";
   const program = more ? await programs.get(() => `${what}${more} ${key()}`, source) : known;
   const passes = 1 + program.plan.rest.length;
   const cut = passes > 1 ? `; to save memory they are computed in ${passes} passes` : "";
-  if (batch && !split.splits) warn(`summaries are not split into microbatches: ${split.reason}${cut}`);
+  if (batch && reason !== undefined) warn(`summaries are not split into microbatches: ${reason}${cut}`);
   const besides = await compileRest(program.plan, (name, each) =>
     programs.get(
       () => `${name}${more} ${key()}`,
       () => each,
     ),
   );
-  const named = Object.fromEntries(Object.entries(directions).map(([name, u]) => [directionInput(name), u]));
-  const tensors = { ...(await stepper.variables()), ...named };
-  return await runSummary({ engine, program, ...besides, tensors, batch, microbatch, random, signal }, parts.groups);
+  return { program, ...besides, parts: reason === undefined ? partsOf(program.plan, batch, engine, microbatch) : runs };
 }

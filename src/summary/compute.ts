@@ -36,6 +36,7 @@ import {
 import { nameGroups } from "./groups.ts";
 import { SummaryMean, WeightedMean } from "./mean.ts";
 import { canonical } from "./partition.ts";
+import { partsOf } from "./run-parts.ts";
 import { compileRest, runSummary, type Summary, summarySource } from "./summary.ts";
 
 /** A loss and its gradient. */
@@ -167,7 +168,8 @@ async function summaryAlong(
   const directions = await uploadDirections(engine, direction, groups);
   const tensors = { ...(await variableTensors(engine, target.variables)), ...directions };
   try {
-    return await runSummary({ engine, program, ...besides, tensors, batch, microbatch, random, signal }, groups);
+    const parts = partsOf(program.plan, batch, engine, microbatch);
+    return await runSummary({ engine, program, ...besides, tensors, batch, parts, random, signal }, groups);
   } finally {
     engine.release(...Object.values(directions));
   }

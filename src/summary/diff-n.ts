@@ -21,7 +21,8 @@ import { type NamedGroup, nameGroups } from "./groups.ts";
 import { WeightedMean } from "./mean.ts";
 import { peakSize } from "./memory.ts";
 import { canonical } from "./partition.ts";
-import { compileTotals, MOST_VALUES, type PartPlan, partSize, runParts, traceDirected, widest } from "./summary.ts";
+import { compileTotals, type PartPlan, partSize, partsOf, runParts, takePacked } from "./run-parts.ts";
+import { MOST_VALUES, traceDirected, widest } from "./summary.ts";
 
 /** Options of `diffN` and `diffNFullbatch`. */
 export interface DiffNOptions extends HgOptions {
@@ -113,6 +114,7 @@ async function prepare(
 /** How derivatives are computed. */
 interface TensorPlan extends PartPlan {
   readonly terms: readonly TensorTerm[];
+  readonly width: number;
 }
 
 async function tensorsAlong(
@@ -130,12 +132,12 @@ async function tensorsAlong(
   const totals = await compileTotals(program.plan, (_, each) => sharedProgram(engine, each, key));
   const directions = await uploadDirections(engine, direction, groups);
   const tensors = { ...(await variableTensors(engine, target.variables)), ...directions };
+  const parts = partsOf(program.plan, batch, engine, microbatch);
+  const inputs = { engine, program, totals, tensors, batch, parts, random, signal };
   const sums = new TensorSums(groups, order);
   try {
-    await runParts(
-      { engine, program, totals, tensors, batch, microbatch, random, signal },
-      [program.session],
-      (packed) => sums.add(program.plan.terms, packed),
+    await runParts(inputs, [program.session], async (outputs) =>
+      sums.add(program.plan.terms, await takePacked(engine, outputs)),
     );
   } finally {
     engine.release(...Object.values(directions));

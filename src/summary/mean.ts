@@ -16,6 +16,11 @@ export class WeightedMean {
     }
   }
 
+  /** The weighted sums, not divided by anything. */
+  sums(): Record<string, Float64Array> {
+    return this.#sums;
+  }
+
   /** @throws DataError where nothing was added */
   result(): Record<string, Float64Array> {
     if (this.#samples === 0) throw new DataError("expected at least one batch, found none");

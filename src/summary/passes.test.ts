@@ -30,7 +30,7 @@ async function summaryWithin(limit: number, cut: (model: Module) => Partition, o
   }));
   const tensors = { ...(await variableTensors(engine, target.variables)) };
   for (const [name, { shape }] of target.variables) tensors[directionInput(name)] = await engine.upload(wave(...shape));
-  const inputs = { engine, program, ...besides, tensors, batch, microbatch: undefined, random: new Random(0) };
+  const inputs = { engine, program, ...besides, tensors, batch, parts: [5], random: new Random(0) };
   const summary = await inTurn(engine, () => runSummary(inputs, groups));
   return { summary, passes: 1 + besides.rest.length };
 }

@@ -7,7 +7,8 @@ import { fromFunction, type Loss, losses, type Module, objective, type Parameter
 import { DataError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
 import { computeHg, computeHgFullbatch, fullbatchGradient, nameGroups, partition, valueAndGrad } from "./index.ts";
-import { partSize, summarySource } from "./summary.ts";
+import { partSize } from "./run-parts.ts";
+import { summarySource } from "./summary.ts";
 
 const engine = new ReferenceEngine();
 const scalar = (value: number) => ndarray(Float64Array.of(value), []);

@@ -1,32 +1,23 @@
-import { BATCH_SHARE, type BatchSplit, type GroupIndex, type Seed, splitBatch, type Term } from "../derive/index.ts";
+import { type BatchSplit, type GroupIndex, type Seed, splitAsGiven, splitBatch, type Term } from "../derive/index.ts";
 import {
   dataInputs,
-  type Engine,
-  type EngineTensor,
   type Mode,
   type Needs,
   type Objective,
   type Program,
-  type RunData,
-  runData,
-  runOnce,
-  type Session,
   type Source,
   samplesOf,
-  sliceData,
   specOf,
-  uploadData,
-  uploadScalar,
   variableInput,
 } from "../engine/index.ts";
-import { countOf, type Graph, GraphBuilder, graphOf, type Node } from "../graph/index.ts";
-import { BATCH_SIZE, broadcast, constant, equal, input, reshape, scalar, where } from "../ops/index.ts";
+import { countOf, type Graph, GraphBuilder, type Node } from "../graph/index.ts";
+import { broadcast, constant, equal, input, reshape, scalar, where } from "../ops/index.ts";
 import { NonFiniteError } from "../util/errors.ts";
-import type { Batch, FloatData } from "../util/ndarray.ts";
-import type { Random } from "../util/random.ts";
+import type { Batch } from "../util/ndarray.ts";
 import { type NamedGroup, ownersOf } from "./groups.ts";
 import { peakSize } from "./memory.ts";
 import { onePass, type Pass, severalPasses } from "./passes.ts";
+import { type Compile, compileTotals, type PartInputs, type PartPlan, runParts, takePacked } from "./run-parts.ts";
 
 /** Derivatives of φ(η) = L(θ + Σ η_s u_s) at 0, with S groups. */
 export interface Summary {
@@ -41,13 +32,6 @@ export interface Summary {
   readonly noEffect: readonly GroupIndex[];
 }
 
-/** How something is computed over the parts of a batch. */
-export interface PartPlan extends Needs {
-  readonly split: BatchSplit;
-  /** Real numbers that the widest stack of tangents holds for one sample. */
-  readonly width: number;
-}
-
 /** How a summary is computed. */
 export interface SummaryPlan extends PartPlan {
   readonly terms: readonly Term[];
@@ -55,6 +39,8 @@ export interface SummaryPlan extends PartPlan {
   readonly rest: readonly Pass[];
   /** The batch that the memory was reckoned for. */
   readonly samples: number;
+  /** Real numbers that the widest stack of tangents holds for one sample. */
+  readonly width: number;
 }
 
 /** The input that holds the direction of a parameter. */
@@ -77,12 +63,15 @@ interface Directed extends Needs {
   readonly split: BatchSplit;
 }
 
-/** Traces a loss for one kind of batch, with an input for each parameter's direction. */
+/**
+ * Traces a loss for one kind of batch, with an input for each parameter's direction.
+ * @param given whether the batch comes in parts, each of which may be a batch of its own.
+ */
 export function traceDirected(
   objective: Objective,
   groups: readonly NamedGroup[],
   batch: Batch | undefined,
-  mode?: Mode,
+  { mode, given = false }: { readonly mode?: Mode | undefined; readonly given?: boolean } = {},
 ): Directed {
   const b = new GraphBuilder();
   const { loss, checks, masks } = objective.trace(b, dataInputs(b, specOf(batch)), mode);
@@ -92,7 +81,8 @@ export function traceDirected(
     return { parameter, ...(typeof owners === "number" ? { direction, group: owners } : spread(b, direction, owners)) };
   });
   const parameters = seeds.map(({ parameter }) => parameter);
-  const split = batch ? splitBatch(b, loss, parameters) : { splits: false as const, reason: "there is no batch" };
+  const divide = given ? splitAsGiven : splitBatch;
+  const split = batch ? divide(b, loss, parameters) : { splits: false as const, reason: "there is no batch" };
   return { b, loss, seeds, split, checks, masks };
 }
 
@@ -118,6 +108,8 @@ export interface SummarySettings {
   readonly limit?: number;
   /** Whether it has third derivatives, true by default; without them it costs less, and they read as 0. */
   readonly order3?: boolean;
+  /** Samples in each part, where the batch comes in parts that may be batches of their own. */
+  readonly parts?: readonly number[] | undefined;
 }
 
 /** The graph of a summary for one kind of batch. */
@@ -125,12 +117,14 @@ export function summarySource(
   objective: Objective,
   groups: readonly NamedGroup[],
   batch: Batch | undefined,
-  { mode, limit = MOST_VALUES, order3 = true }: SummarySettings = {},
+  { mode, limit = MOST_VALUES, order3 = true, parts }: SummarySettings = {},
 ): Source<SummaryPlan> {
-  const { b, loss, seeds, split, checks, masks } = traceDirected(objective, groups, batch, mode);
-  const samples = batch ? samplesOf(batch) : 1;
-  const whole = onePass(b, split.splits ? split.loss : loss, seeds, order3);
-  const fits = split.splits || peakSize(whole.graph, samples) <= limit;
+  const traced = traceDirected(objective, groups, batch, { mode, given: parts !== undefined });
+  const { b, seeds, split, checks, masks } = traced;
+  const samples = parts ? Math.max(...parts) : batch ? samplesOf(batch) : 1;
+  const loss = split.splits ? split.loss : traced.loss;
+  const whole = onePass(b, loss, seeds, order3);
+  const fits = (split.splits && !split.coupled) || peakSize(whole.graph, samples) <= limit;
   const [first, ...rest] = fits ? [whole] : severalPasses(b, loss, seeds, { samples, limit, order3 });
   const { graph, terms } = first!;
   const plan = { terms, rest, samples, checks, masks, split, width: widest(graph) };
@@ -145,21 +139,6 @@ export function widest({ nodes }: Graph): number {
   }, 1);
 }
 
-/** The graph of the values that the parts of a split loss need ahead, or none. */
-function totalsSource({ split }: PartPlan): Source<null> | undefined {
-  if (!split.splits || split.totals.length === 0) return undefined;
-  return { graph: graphOf(new Map(split.totals.map(({ name, node }) => [name, node]))), plan: null };
-}
-
-/** How to compile a graph that is told by a name. */
-type Compile = <T>(name: string, source: Source<T>) => Promise<Program<T>>;
-
-/** Compiles what the parts of a batch need ahead, if they do. */
-export async function compileTotals(plan: PartPlan, compile: Compile): Promise<Program<null> | undefined> {
-  const ahead = totalsSource(plan);
-  return ahead && (await compile("totals", ahead));
-}
-
 /** Compiles what a summary needs beside its own program. */
 export async function compileRest(
   plan: SummaryPlan,
@@ -169,31 +148,6 @@ export async function compileRest(
   const rest: Program<readonly Term[]>[] = [];
   for (const { name, graph, terms } of plan.rest) rest.push(await compile(name, { graph, plan: terms, ...LOW_MEMORY }));
   return { totals, rest };
-}
-
-/** The stack of tangents of one layer should stay in the cache while it is used. */
-const STACK_BYTES = 5.5 * 2 ** 20;
-
-/** Samples in one part: as many as keep the stacks in cache, or the whole batch where it does not split. */
-export function partSize(plan: PartPlan, samples: number, engine: Engine, microbatch: number | undefined): number {
-  if (!plan.split.splits) return samples;
-  const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
-  const wanted = microbatch ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
-  return Math.ceil(samples / Math.ceil(samples / wanted));
-}
-
-/** What is needed to run over the parts of a batch. */
-export interface PartInputs {
-  readonly engine: Engine;
-  readonly program: Program<PartPlan>;
-  readonly totals: Program<null> | undefined;
-  /** Parameters and directions, by input name. */
-  readonly tensors: Readonly<Record<string, EngineTensor>>;
-  readonly batch: Batch | undefined;
-  readonly microbatch: number | undefined;
-  /** Where masks are drawn from: once for the whole batch, whatever its parts. */
-  readonly random: Random;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a summary is computed with. */
@@ -214,56 +168,12 @@ export async function runSummary(inputs: SummaryInputs, groups: readonly NamedGr
     sums: new Sums(groups.length),
   }));
   const sessions = [program.session, ...rest.map(({ session }) => session)];
-  await runParts(inputs, sessions, (packed, i) => passes[i]!.sums.add(passes[i]!.terms, packed));
+  await runParts(inputs, sessions, async (outputs, i) =>
+    passes[i]!.sums.add(passes[i]!.terms, await takePacked(engine, outputs)),
+  );
   const sums = new Sums(groups.length);
   for (const pass of passes) sums.take(pass.sums, pass.terms);
   return sums.summary(groups, engine.precision === "float32" ? 2 ** -23 : 2 ** -52);
-}
-
-/**
- * Runs programs with one output, `packed`, over a batch part by part, one program after the other.
- * @param take is given what each run found and the number of its program.
- * @throws what checking the batch throws
- */
-export async function runParts(
-  inputs: PartInputs,
-  sessions: readonly Session[],
-  take: (packed: FloatData, session: number) => void,
-): Promise<void> {
-  const { engine, program, batch, microbatch, random, signal } = inputs;
-  const data = runData(engine, batch ?? {}, program.plan, random);
-  const samples = batch ? samplesOf(batch) : 1;
-  const size = partSize(program.plan, samples, engine, microbatch);
-  signal?.throwIfAborted();
-  const ahead = await computeTotals(inputs, data, samples);
-  try {
-    for (const [i, session] of sessions.entries())
-      for (let start = 0; start < samples; start += size) {
-        signal?.throwIfAborted();
-        const end = Math.min(start + size, samples);
-        const own = {
-          ...(await uploadData(engine, size < samples ? sliceData(data, program.plan, start, end) : data)),
-          [BATCH_SHARE]: await uploadScalar(engine, (end - start) / samples),
-        };
-        const { packed } = await runOnce(engine, session, { ...inputs.tensors, ...ahead }, own);
-        const { data: numbers } = await engine.read(packed!);
-        engine.release(packed!);
-        take(numbers as FloatData, i);
-      }
-  } finally {
-    engine.release(...Object.values(ahead));
-  }
-}
-
-async function computeTotals(
-  { engine, totals, tensors }: PartInputs,
-  data: RunData,
-  samples: number,
-): Promise<Record<string, EngineTensor>> {
-  const size = { [BATCH_SIZE]: await uploadScalar(engine, samples) };
-  if (!totals) return size;
-  const own = await uploadData(engine, data);
-  return { ...size, ...(await runOnce(engine, totals.session, { ...tensors, ...size }, own)) };
 }
 
 /** The running sums of a summary. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BATCH_SHARE, splitBatch } from "../../src/derive/index.ts";
+import { BATCH_SHARE, PART_SIZE, type SplitLoss, splitAsGiven, splitBatch } from "../../src/derive/index.ts";
 import { BATCH, type Builder, GraphBuilder, type Node } from "../../src/graph/index.ts";
 import * as o from "../../src/ops/index.ts";
 import type { NDArray } from "../../src/util/ndarray.ts";
@@ -30,7 +30,7 @@ const DATA = ["x", "y", "weights"];
 
 type Loss = (b: Builder, i: Readonly<Record<string, Node>>) => Node;
 
-function setUp(loss: Loss): { b: GraphBuilder; whole: Node; feeds: Arrays; split: ReturnType<typeof splitBatch> } {
+function setUp<S>(loss: Loss, divide: (b: Builder, loss: Node, parameters: readonly Node[]) => S) {
   const b = new GraphBuilder();
   const random = new Random(5);
   const [nodes, feeds]: [Record<string, Node>, Record<string, NDArray>] = [{}, {}];
@@ -41,16 +41,12 @@ function setUp(loss: Loss): { b: GraphBuilder; whole: Node; feeds: Arrays; split
   feeds[o.BATCH_SIZE] = real([SAMPLES], []);
   const whole = loss(b, nodes);
   const parameters = Object.keys(nodes).filter((name) => !DATA.includes(name));
-  return {
+  const split = divide(
     b,
     whole,
-    feeds,
-    split: splitBatch(
-      b,
-      whole,
-      parameters.map((name) => nodes[name]!),
-    ),
-  };
+    parameters.map((name) => nodes[name]!),
+  );
+  return { b, nodes, whole, feeds: feeds as Arrays, split };
 }
 
 /** Samples `start` to `end` of the data; parameters as they are. */
@@ -60,22 +56,29 @@ function partOf(feeds: Arrays, start: number, end: number): Record<string, NDArr
     const step = array.data.length / SAMPLES;
     return [name, { shape: [end - start, ...array.shape.slice(1)], data: array.data.slice(start * step, end * step) }];
   };
-  return { ...Object.fromEntries(Object.entries(feeds).map(cut)), [BATCH_SHARE]: real([(end - start) / SAMPLES], []) };
+  return {
+    ...Object.fromEntries(Object.entries(feeds).map(cut)),
+    [BATCH_SHARE]: real([(end - start) / SAMPLES], []),
+    [PART_SIZE]: real([end - start], []),
+  };
 }
 
 /** The loss of the whole batch, and the sum over its parts. */
 async function bothWays(loss: Loss): Promise<{ whole: number; sum: number } | { reason: string }> {
-  const { b, whole, feeds, split } = setUp(loss);
+  const { nodes, whole, feeds, split } = setUp(loss, splitBatch);
   if (!split.splits) return split;
-  const samples = o.input(b, "x", [B, 2]);
-  const named = Object.fromEntries(split.totals.map(({ name, node }) => [name, node]));
-  const totals = await evaluate({ samples, ...named }, feeds);
-  let sum = 0;
-  for (const [start, end] of PARTS) {
-    const { part } = await evaluate({ part: split.loss, samples }, { ...totals, ...partOf(feeds, start, end) });
-    sum += numbers(part)[0]!;
-  }
-  return { whole: numbers((await evaluate({ whole, samples }, feeds)).whole)[0]!, sum };
+  const sum = (await sumsOf(split, feeds, nodes.x!))[1];
+  return { whole: numbers((await evaluate({ whole, samples: nodes.x! }, feeds)).whole)[0]!, sum };
+}
+
+/** What a loss in one part, the whole, and in two adds up to. */
+async function sumsOf({ loss, totals }: SplitLoss, feeds: Arrays, samples: Node): Promise<[number, number]> {
+  const named = Object.fromEntries(totals.map(({ name, node }) => [name, node]));
+  const ahead = await evaluate({ samples, ...named }, feeds);
+  const part = async (start: number, end: number): Promise<number> =>
+    numbers((await evaluate({ part: loss, samples }, { ...ahead, ...partOf(feeds, start, end) })).part)[0]!;
+  const [[a, b], [c, d]] = PARTS;
+  return [await part(0, SAMPLES), (await part(a, b)) + (await part(c, d))];
 }
 
 const mean = (b: Builder, perSample: Node): Node => o.mul(b, o.sum(b, perSample), o.reciprocal(b, o.batchSize(b)));
@@ -146,5 +149,94 @@ describe("splitBatch", () => {
       { numRuns: 400, seed: 20260105 },
     );
     expect(splits).toBeGreaterThan(100);
+  });
+});
+
+/** Batch norm without its variance, so that the samples of a part are coupled. */
+const centred = (b: Builder, z: Node): Node =>
+  o.sub(b, z, o.mul(b, o.sumKeep(b, z, [0]), o.reciprocal(b, o.batchSize(b))));
+const perSample: Loss = (b, i) => o.sum(b, o.sin(b, centred(b, scores(b, i))), [1]);
+const divided = (b: Builder, sum: Node, by: Node): Node => o.mul(b, sum, o.reciprocal(b, by));
+
+describe("splitAsGiven", () => {
+  /** A loss, and how those of the parts make it: sums of numbers, by a weight of each part. */
+  const cases: Readonly<Record<string, { loss: Loss; part: Loss; weight: Loss; extra?: Loss }>> = {
+    "a mean over samples that are coupled": {
+      loss: (b, i) => mean(b, perSample(b, i)),
+      part: (b, i) => mean(b, perSample(b, i)),
+      weight: (b) => divided(b, o.batchSize(b), o.scalar(b, SAMPLES)),
+    },
+    "weights of samples by their sum over all parts": {
+      loss: (b, i) => divided(b, o.sum(b, o.mul(b, perSample(b, i), i.weights!)), o.sum(b, i.weights!)),
+      part: (b, i) => divided(b, o.sum(b, o.mul(b, perSample(b, i), i.weights!)), o.sum(b, i.weights!)),
+      weight: (b, i) => o.sum(b, i.weights!),
+    },
+    "a penalty beside it, once": {
+      loss: (b, i) => o.add(b, mean(b, perSample(b, i)), squares(b, i.p!)),
+      part: (b, i) => mean(b, perSample(b, i)),
+      weight: (b) => divided(b, o.batchSize(b), o.scalar(b, SAMPLES)),
+      extra: (b, i) => squares(b, i.p!),
+    },
+    "what is no sum: the mean of the parts, by samples": {
+      loss: (b, i) => o.exp(b, mean(b, perSample(b, i))),
+      part: (b, i) => o.exp(b, mean(b, perSample(b, i))),
+      weight: (b) => divided(b, o.batchSize(b), o.scalar(b, SAMPLES)),
+    },
+  };
+
+  test.each(Object.entries(cases))("%s", async (_, { loss, part, weight, extra }) => {
+    const { b, nodes, whole, feeds, split } = setUp(loss, splitAsGiven);
+    const samples = nodes.x!;
+    expect(split.coupled).toMatch(/mixes the samples/);
+    const [one, two] = await sumsOf(split, feeds, samples);
+    const alone = numbers((await evaluate({ whole, samples }, feeds)).whole);
+    assertClose([one], alone, { relative: 1e-13 }, "one part");
+    const outputs = {
+      part: part(b, nodes),
+      weight: weight(b, nodes),
+      samples,
+      extra: extra?.(b, nodes) ?? o.scalar(b, 0),
+    };
+    const found = await Promise.all(
+      PARTS.map(([start, end]) =>
+        evaluate(outputs, { ...partOf(feeds, start, end), [o.BATCH_SIZE]: real([end - start], []) }),
+      ),
+    );
+    const [parts, weights] = (["part", "weight"] as const).map((name) => found.map((each) => numbers(each[name])[0]!));
+    const total = weights!.reduce((sum, value) => sum + value);
+    const expected = parts!.reduce(
+      (sum, value, k) => sum + (value * weights![k]!) / total,
+      numbers(found[0]!.extra)[0]!,
+    );
+    assertClose([two], [expected], { relative: 1e-13 }, "two parts");
+    expect(Math.abs(two - alone[0]!)).toBeGreaterThan(1e-6);
+  });
+
+  test.each(Object.entries(splitting))("splits %s as splitBatch does", (_, loss) => {
+    const { b, whole, nodes, split } = setUp(loss, splitAsGiven);
+    const parameters = [nodes.p!, nodes.q!, nodes.s!];
+    expect(split).toEqual(splitBatch(b, whole, parameters));
+  });
+
+  test.each(Object.entries(coupled))("in one part, is the whole: %s", async (_, loss) => {
+    const { nodes, whole, feeds, split } = setUp(loss, splitAsGiven);
+    const [one] = await sumsOf(split, feeds, nodes.x!);
+    const { all } = await evaluate({ all: whole, samples: nodes.x! }, feeds);
+    assertClose([one], numbers(all), { relative: 1e-13 }, "one part");
+  });
+
+  test("in one part, random programs are the whole", async () => {
+    await fc.assert(
+      fc.asyncProperty(programs, async (program) => {
+        const { nodes, whole, feeds, split } = setUp(
+          (b, i) => programLoss(b, [i.x!, i.p!, i.q!, i.s!], program),
+          splitAsGiven,
+        );
+        const [one] = await sumsOf(split, feeds, nodes.x!);
+        const { all } = await evaluate({ all: whole, samples: nodes.x! }, feeds);
+        assertClose([one], numbers(all), { relative: 1e-12, absolute: 1e-12 }, "one part");
+      }),
+      { numRuns: 200, seed: 20260301 },
+    );
   });
 });

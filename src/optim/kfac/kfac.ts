@@ -12,6 +12,7 @@ import {
   type OptionTable,
 } from "../../util/options.ts";
 import { FixedRateOptimizer, readSettings, type UnclippedOptions } from "../fixed-rate.ts";
+import { inOneRun } from "../propose.ts";
 import { type StepInput, Stepper } from "../stepper.ts";
 import { resolveTarget } from "../target.ts";
 import { SGDUpdater } from "../updater.ts";
@@ -100,8 +101,8 @@ export class KFAC extends FixedRateOptimizer {
     const engine = options.engine ?? (await defaultEngine());
     const preconditioner = new KroneckerPreconditioner(settings, objective, fisher === "true" ? loss : undefined);
     const updater = new SGDUpdater({ momentum });
-    const parts = { objective, groups, updater, clipGradNorm: undefined, preconditioner };
-    return new KFAC(new Stepper(engine, parts, options.seed ?? 0), options, settings);
+    const stepper = new Stepper(engine, { objective, groups, updater, preconditioner }, options);
+    return new KFAC(stepper, options, settings);
   }
 
   protected async advance(input: StepInput): Promise<number | undefined> {
@@ -109,6 +110,8 @@ export class KFAC extends FixedRateOptimizer {
       throw new OptionError(
         `KFAC: a step needs a batch, for the Fisher matrix; found ${"gradient" in input ? "a gradient" : "none"}`,
       );
+    if (!inOneRun(this.stepper, input))
+      throw new OptionError("KFAC: a step needs its batch in one run, for the Fisher matrix; found one in parts");
     return await this.stepper.step(input, this.learningRates);
   }
 

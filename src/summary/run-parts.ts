@@ -1,0 +1,152 @@
+import { BATCH_SHARE, type BatchSplit, PART_SIZE } from "../derive/index.ts";
+import {
+  type Engine,
+  type EngineTensor,
+  type Needs,
+  type Program,
+  type RunData,
+  runData,
+  runOnce,
+  type Session,
+  type Source,
+  samplesOf,
+  sliceData,
+  uploadData,
+  uploadScalar,
+} from "../engine/index.ts";
+import { graphOf } from "../graph/index.ts";
+import { BATCH_SIZE } from "../ops/index.ts";
+import type { Batch, FloatData } from "../util/ndarray.ts";
+import type { Random } from "../util/random.ts";
+
+/** How something is computed over the parts of a batch. */
+export interface PartPlan extends Needs {
+  readonly split: BatchSplit;
+}
+
+/** The graph of the values that the parts of a split loss need ahead, or none. */
+function totalsSource({ split }: PartPlan): Source<null> | undefined {
+  if (!split.splits || split.totals.length === 0) return undefined;
+  return { graph: graphOf(new Map(split.totals.map(({ name, node }) => [name, node]))), plan: null };
+}
+
+/** How to compile a graph that is told by a name. */
+export type Compile = <T>(name: string, source: Source<T>) => Promise<Program<T>>;
+
+/** Compiles what the parts of a batch need ahead, if they do. */
+export async function compileTotals(plan: PartPlan, compile: Compile): Promise<Program<null> | undefined> {
+  const ahead = totalsSource(plan);
+  return ahead && (await compile("totals", ahead));
+}
+
+/** The stack of tangents of one layer should stay in the cache while it is used. */
+const STACK_BYTES = 5.5 * 2 ** 20;
+
+/** Samples in one part: as many as keep the stacks in cache, or the whole batch where it does not split. */
+export function partSize(
+  plan: PartPlan & { readonly width: number },
+  samples: number,
+  engine: Engine,
+  microbatch: number | undefined,
+): number {
+  if (!plan.split.splits) return samples;
+  const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
+  const wanted = microbatch ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
+  return Math.ceil(samples / Math.ceil(samples / wanted));
+}
+
+/** The samples of each part of a batch, or of none, for stacks of tangents. */
+export function partsOf(
+  plan: PartPlan & { readonly width: number },
+  batch: Batch | undefined,
+  engine: Engine,
+  microbatch: number | undefined,
+): number[] {
+  const samples = batch ? samplesOf(batch) : 1;
+  return evenParts(samples, partSize(plan, samples, engine, microbatch));
+}
+
+/** The samples of each part where they are cut as evenly as can be, with at most `most` in one. */
+export function evenParts(samples: number, most: number): number[] {
+  const count = Math.ceil(samples / most);
+  return Array.from({ length: count }, (_, i) => Math.floor(samples / count) + (i < samples % count ? 1 : 0));
+}
+
+/** What is needed to run over the parts of a batch. */
+export interface PartInputs {
+  readonly engine: Engine;
+  readonly program: Program<PartPlan>;
+  readonly totals: Program<null> | undefined;
+  /** Parameters and directions, by input name; looked up anew for each run. */
+  readonly tensors: Readonly<Record<string, EngineTensor>>;
+  readonly batch: Batch | undefined;
+  /** Samples in each part. */
+  readonly parts: readonly number[];
+  /** Where masks are drawn from: once for the whole batch, whatever its parts. */
+  readonly random: Random;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Runs programs over a batch part by part, one program after the other.
+ * @param take is given what each run found, which it owns, and the number of its program.
+ * @throws what checking the batch throws
+ */
+export async function runParts(
+  inputs: PartInputs,
+  sessions: readonly Session[],
+  take: (outputs: Record<string, EngineTensor>, session: number) => Promise<void>,
+): Promise<void> {
+  const { engine, program, batch, parts, random, signal } = inputs;
+  const samples = batch ? samplesOf(batch) : 1;
+  const { split } = program.plan;
+  const least = split.splits && split.coupled ? Math.min(...parts) : samples;
+  const data = runData(engine, batch ?? {}, program.plan, random, least);
+  signal?.throwIfAborted();
+  const ahead = await computeTotals(inputs, data, samples);
+  try {
+    for (const [i, session] of sessions.entries()) {
+      let start = 0;
+      for (const size of parts) {
+        signal?.throwIfAborted();
+        const part = size < samples ? sliceData(data, program.plan, start, start + size) : data;
+        const own = await uploadPart(engine, part, size, samples);
+        await take(await runOnce(engine, session, { ...inputs.tensors, ...ahead }, own), i);
+        start += size;
+      }
+    }
+  } finally {
+    engine.release(...Object.values(ahead));
+  }
+}
+
+async function uploadPart(
+  engine: Engine,
+  part: RunData,
+  size: number,
+  samples: number,
+): Promise<Record<string, EngineTensor>> {
+  return {
+    ...(await uploadData(engine, part)),
+    [BATCH_SHARE]: await uploadScalar(engine, size / samples),
+    [PART_SIZE]: await uploadScalar(engine, size),
+  };
+}
+
+/** Reads the one output of a run, and frees it. */
+export async function takePacked(engine: Engine, { packed }: Record<string, EngineTensor>): Promise<FloatData> {
+  const { data } = await engine.read(packed!);
+  engine.release(packed!);
+  return data as FloatData;
+}
+
+async function computeTotals(
+  { engine, totals, tensors }: PartInputs,
+  data: RunData,
+  samples: number,
+): Promise<Record<string, EngineTensor>> {
+  const size = { [BATCH_SIZE]: await uploadScalar(engine, samples) };
+  if (!totals) return size;
+  const own = await uploadData(engine, data);
+  return { ...size, ...(await runOnce(engine, totals.session, { ...tensors, ...size }, own)) };
+}
