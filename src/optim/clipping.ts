@@ -85,7 +85,8 @@ function remember(history: ClipHistory, sizes: Float64Array, { by, keep, window 
   return [last ? sizes.map((size, i) => keep * last[i]! + (1 - keep) * size) : sizes];
 }
 
-function median(values: readonly number[]): number {
+/** The middle one, or the mean of the two. */
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((x, y) => x - y);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;

@@ -11,6 +11,7 @@ import {
   checkWhole,
   refuseUnknown,
 } from "../util/options.ts";
+import { AUTO_DAMPING_INT, AUTO_MEDIAN, START } from "./auto-damping.ts";
 import { type Averaging, type AveragingOptions, averagingOf } from "./averages.ts";
 import { type Clipping, type ClipRatesOptions, clippingOf } from "./clipping.ts";
 import type { SolveOptions } from "./rates.ts";
@@ -28,7 +29,7 @@ export interface HgSource {
 export interface NesterovOptions {
   /** Whether the rates are regularised so; true by default. */
   readonly use?: boolean;
-  /** λ_int, at least 0; 1 by default. */
+  /** λ_int, at least 0; 1 by default, 10 with `damping: "auto"`. */
   readonly dampingInt?: number;
   /** How much of the running average of D is kept, in [0, 1); 0 by default. */
   readonly momOrder3?: number;
@@ -80,8 +81,11 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   readonly momentum?: number;
   /** Short for the SGD updater's dampening. */
   readonly momentumDamp?: number;
-  /** λ₁: the rates are multiplied by it, one number or one for each group; above 0, 0.3 by default. */
-  readonly damping?: number | readonly number[];
+  /**
+   * λ₁: the rates are multiplied by it, one number or one for each group; above 0, 0.3 by default. Or "auto": it begins at 0.3
+   * and adapts to what the steps do to the loss of the summary's batch; see `docs/damping.md`.
+   */
+  readonly damping?: number | readonly number[] | "auto";
   /** Steps from one summary to the next; 10 by default. */
   readonly periodHg?: number;
   /**
@@ -89,8 +93,10 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
    * the last ones, taken to be the same for directions of the same norm.
    */
   readonly periodOrder3?: number;
-  /** How much of the previous rates is kept, in [0, 1); 0.5 by default. */
+  /** How much of the previous rates is kept, in [0, 1); 0.5 by default, 0 with `medianLrs` or `damping: "auto"`. */
   readonly momLrs?: number;
+  /** Each rate is its median over so many summaries, before negative ones are removed; 1 by default, 9 with `damping: "auto"`. */
+  readonly medianLrs?: number;
   /** Instead of cubic regularisation: added to the diagonal of H̄. */
   readonly ridge?: number;
   /** Solve with H̄ as it is. */
@@ -145,6 +151,7 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   "periodHg",
   "periodOrder3",
   "momLrs",
+  "medianLrs",
   "movavg",
   "movavgBiasCorrection",
   "uniformAvg",
@@ -165,9 +172,12 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
 export interface NewtonSettings {
   readonly updater: Updater;
   readonly damping: number | readonly number[];
+  /** Whether damping adapts to what steps do. */
+  readonly auto: boolean;
   readonly periodHg: number;
   readonly periodOrder3: number;
   readonly momLrs: number;
+  readonly medianLrs: number;
   readonly averaging: Averaging;
   /** Summaries until the rates leave 0. */
   readonly warmup: number;
@@ -190,11 +200,17 @@ export interface NewtonSettings {
  */
 export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): NewtonSettings {
   refuseUnknown("NewtonSummary", options, KNOWN);
-  const { damping = 0.3, periodHg = 10, momLrs = 0.5, notFound = "recover", microbatch } = options;
+  const { damping = 0.3, periodHg = 10, notFound = "recover", microbatch } = options;
+  const auto = damping === "auto";
+  const { medianLrs = auto && !options.momLrs ? AUTO_MEDIAN : 1 } = options;
+  const { momLrs = medianLrs > 1 ? 0 : 0.5 } = options;
   const { summaryMode = "train", periodOrder3 = 1 } = options;
   checkWhole("periodHg", periodHg, 1);
   checkWhole("periodOrder3", periodOrder3, 1);
   checkShare("momLrs", momLrs);
+  checkWhole("medianLrs", medianLrs, 1);
+  if (medianLrs > 1 && momLrs > 0)
+    throw new OptionError("momLrs and medianLrs both smooth the rates: give one of them");
   if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
   checkOneOf("notFound", notFound, ["recover", "compatible"]);
   checkOneOf("summaryMode", summaryMode, ["train", "eval"]);
@@ -211,13 +227,15 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
   if (maintainTrueLrs && !removeNegative)
     throw new OptionError("maintainTrueLrs would be ignored with removeNegative false");
   checkSource(options);
-  const { regularization, momOrder3 } = regularizationOf(options);
+  const { regularization, momOrder3 } = regularizationOf(options, auto ? AUTO_DAMPING_INT : 1);
   return {
     updater: updaterOf(options),
-    damping,
+    damping: damping === "auto" ? START : damping,
+    auto,
     periodHg,
     periodOrder3,
     momLrs,
+    medianLrs,
     ...averagingOf(options),
     momOrder3,
     solve: { regularization, diagonal: flag("diagonal", false), cautious: !finest },
@@ -272,7 +290,10 @@ export function checkUpdater(updater: Updater): void {
     throw new OptionError("updater must be one, such as new SGDUpdater() or new AdamUpdater()");
 }
 
-function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOptions): {
+function regularizationOf(
+  { ridge, noregul = false, nesterov }: NewtonSummaryOptions,
+  otherwise: number,
+): {
   regularization: SolveOptions["regularization"];
   momOrder3: number;
 } {
@@ -292,7 +313,7 @@ function regularizationOf({ ridge, noregul = false, nesterov }: NewtonSummaryOpt
   if (!use) return { regularization: { ridge: ridge ?? 0 }, momOrder3: 0 };
   if (dampingInt !== undefined) checkNonNegative("nesterov.dampingInt", dampingInt);
   checkShare("nesterov.momOrder3", momOrder3 ?? 0);
-  return { regularization: { dampingInt: dampingInt ?? 1 }, momOrder3: momOrder3 ?? 0 };
+  return { regularization: { dampingInt: dampingInt ?? otherwise }, momOrder3: momOrder3 ?? 0 };
 }
 
 function updaterOf({ updater, momentum, momentumDamp }: NewtonSummaryOptions): Updater {

@@ -5,6 +5,7 @@ import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/
 import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
+import { type AutoState, adapt, decrementOf, type Watch } from "./auto-damping.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { stepInput } from "./parted-batch.ts";
 import { inOneRun, propose, type StepSource } from "./propose.ts";
@@ -12,7 +13,7 @@ import { firstRates, nextRates, type RateState, takesOrder3 } from "./rate-state
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
 import { checkIdentity, checkProgress, type Identity, identityOf, type StepperState } from "./saved-state.ts";
 import { placeSchedules, type Schedule, type Scheduled } from "./schedule.ts";
-import { type Proposal, Stepper } from "./stepper.ts";
+import { type Moved, type Proposal, Stepper } from "./stepper.ts";
 import { takeSummary } from "./take-summary.ts";
 import { resolveTarget } from "./target.ts";
 
@@ -24,6 +25,8 @@ export interface NewtonSummaryState extends Identity {
   /** With cubic regularisation. */
   readonly dampingInt?: number;
   readonly rates: RateState;
+  /** With automatic damping. */
+  readonly auto?: AutoState;
   readonly stepper: StepperState;
   /** Where the summary's loader stands, if it says. */
   readonly hgLoader: unknown;
@@ -51,6 +54,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   #rates: RateState = firstRates();
   #damping: Float64Array;
   #dampingInt: number | undefined;
+  #auto: AutoState | undefined;
   readonly #schedules: Schedule[] = [];
   #step = 0;
   #disposed = false;
@@ -61,6 +65,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     this.#settings = settings;
     this.#options = options;
     this.#damping = dampingByGroup(settings.damping, this.groups.length);
+    if (settings.auto) this.#auto = { successes: 0 };
     const { regularization } = settings.solve;
     this.#dampingInt = "dampingInt" in regularization ? regularization.dampingInt : undefined;
   }
@@ -91,7 +96,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
   /** The rate of each group that the next step applies to the updater's direction, damping included. */
   get learningRates(): Float64Array {
-    return this.#applied(this.#rates);
+    return this.#applied(this.#rates, this.#damping);
   }
 
   /** λ₁ of each group, a copy. */
@@ -188,6 +193,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
         damping: this.damping,
         ...(this.#dampingInt === undefined ? {} : { dampingInt: this.#dampingInt }),
         rates: structuredClone(this.#rates),
+        ...(this.#auto && { auto: structuredClone(this.#auto) }),
         stepper: await this.#onEngine(() => this.#stepper.state()),
         hgLoader: structuredClone(this.#options.hgLoader?.state),
         schedules: this.#schedules.map(({ name, state }) => ({ name, state: structuredClone(state) })),
@@ -206,7 +212,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       checkIdentity(this.#identity(), saved);
       const state = saved as NewtonSummaryState;
       checkProgress(state, this.groups.length, this.#settings);
-      const { step, damping, dampingInt, rates, stepper } = state;
+      const { step, damping, dampingInt, rates, auto, stepper } = state;
       const cubic = (has: boolean): string => (has ? "nesterov, with a dampingInt" : "nesterov.use false");
       const [expected, found] = [this.#dampingInt !== undefined, dampingInt !== undefined].map(cubic);
       if (expected !== found)
@@ -216,6 +222,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       this.#damping = damping.slice();
       this.#dampingInt = dampingInt;
       this.#rates = structuredClone(rates);
+      this.#auto = structuredClone(auto);
     });
   }
 
@@ -330,16 +337,32 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
         if (hgLoader && at !== undefined) hgLoader.state = at;
         throw error;
       });
-      const { rates, record } = await this.#nextRates(proposal, batches, signal).catch((error: unknown) => {
+      const considered = await this.#considered(proposal, batches, signal).catch((error: unknown) => {
         this.#stepper.discard(proposal);
         throw error;
       });
-      const learningRates = this.#applied(rates);
-      const loss = await this.#stepper.apply(proposal, learningRates);
+      const { rates, record, damping, auto } = considered;
+      const loss = await this.#stepper.take(proposal, considered.moved);
       this.#rates = rates;
+      this.#damping = damping;
+      this.#auto = auto;
       this.#report(record, proposal.norms);
-      return { step: this.#step, loss: loss ?? Number.NaN, learningRates, update: record };
+      return { step: this.#step, loss: loss ?? Number.NaN, learningRates: this.learningRates, update: record };
     });
+  }
+
+  /** A summary, and all that follows from it; nothing is changed. */
+  async #considered(proposal: Proposal, batches: HgBatches, signal: AbortSignal | undefined): Promise<Considered> {
+    const { rates, record, last } = await this.#nextRates(proposal, batches, signal);
+    if (!this.#auto) {
+      const moved = await this.#stepper.moved(proposal, this.#applied(rates, this.#damping));
+      return { rates, record, damping: this.#damping, auto: undefined, moved };
+    }
+    const watch = structuredClone({ ...last, decrement: decrementOf(record) });
+    const mode = this.#settings.summaryMode;
+    const ratesAt = (damping: Float64Array): Float64Array => this.#applied(rates, damping);
+    const tried = await adapt(this.#stepper, { proposal, mode, ratesAt, watch }, this.#auto, this.#damping);
+    return { rates, record, ...tried };
   }
 
   /** The summary along a proposal's directions, and the rates that follow; nothing is changed. */
@@ -347,17 +370,21 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     proposal: Proposal,
     batches: HgBatches,
     signal: AbortSignal | undefined,
-  ): Promise<{ rates: RateState; record: UpdateRecord }> {
+  ): Promise<{ rates: RateState; record: UpdateRecord; last: Omit<Watch, "decrement"> }> {
     const order3 = takesOrder3(this.#rates, this.#settings);
     const warn = (message: string): void => this.#warn(message, "microbatches");
     const mean = new SummaryMean();
+    let last: Omit<Watch, "decrement"> | undefined;
     for await (const batch of batches) {
+      const random = this.#stepper.random.state;
       const inputs = { directions: proposal.directions, batch, order3, signal, warn };
-      mean.add(batch ? samplesOf(batch) : 1, await takeSummary(this.#stepper, this.#settings, inputs));
+      const part = await takeSummary(this.#stepper, this.#settings, inputs);
+      mean.add(batch ? samplesOf(batch) : 1, part);
+      last = { ...(batch && { batch }), random, loss: part.loss };
     }
     const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
     const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };
-    return nextRates(this.#rates, mean.result(), proposal.norms, settings);
+    return { ...nextRates(this.#rates, mean.result(), proposal.norms, settings), last: last! };
   }
 
   /** The batches for a summary. */
@@ -387,10 +414,10 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     }
   }
 
-  #applied({ smoothed, scale }: RateState): Float64Array {
+  #applied({ smoothed, scale }: RateState, damping: Float64Array): Float64Array {
     const rates = smoothed ?? new Float64Array(this.groups.length);
     const { removeNegative } = this.#settings;
-    return rates.map((rate, s) => (removeNegative ? Math.max(rate, 0) : rate) * this.#damping[s]! * (scale?.[s] ?? 1));
+    return rates.map((rate, s) => (removeNegative ? Math.max(rate, 0) : rate) * damping[s]! * (scale?.[s] ?? 1));
   }
 
   #report({ noEffect, found, reason, rawRates }: UpdateRecord, norms: Float64Array): void {
@@ -403,6 +430,16 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
         `no learning rates from the summary (${reason}): ${rawRates ? "took a damped Newton step's" : "kept the last"}`,
       );
   }
+}
+
+/** What a summary leads to. */
+interface Considered {
+  readonly rates: RateState;
+  readonly record: UpdateRecord;
+  readonly damping: Float64Array;
+  readonly auto: AutoState | undefined;
+  /** The parameters after the step. */
+  readonly moved: Moved;
 }
 
 /** The batches of a summary; undefined stands for a model without inputs. */

@@ -1,6 +1,6 @@
 import type { Summary } from "../summary/index.ts";
 import { type AverageState, type Moments, nextAverage } from "./averages.ts";
-import { type ClipHistory, clipRates } from "./clipping.ts";
+import { type ClipHistory, clipRates, median } from "./clipping.ts";
 import type { NewtonSettings } from "./newton-options.ts";
 import { type RateProblem, recoverRates, solveRates } from "./rates.ts";
 import type { UpdateRecord } from "./result.ts";
@@ -17,6 +17,8 @@ export interface RateState {
   readonly D?: Float64Array;
   /** With `periodOrder3`: the last third derivatives that were taken, for directions of norm 1. */
   readonly order3?: Float64Array;
+  /** With `medianLrs`: the last rates as they were solved and clipped, the latest at the end. */
+  readonly solved?: readonly Float64Array[];
   /** What clipping remembers of earlier rates. */
   readonly clipped?: ClipHistory;
   /** With `normalizeDirs`: what each group's direction is multiplied by, until the next summary. */
@@ -56,13 +58,16 @@ export function nextRates(
   const kept = last.smoothed ?? new Float64Array(g.length);
   const waits = last.summaries < settings.warmup;
   const held = raw && !waits ? clip(last, raw, D, settings) : undefined;
-  const smoothed = held ? smooth(last.smoothed, held.rates, settings) : kept;
+  const solved =
+    held && settings.medianLrs > 1 ? [...(last.solved ?? []), held.rates].slice(-settings.medianLrs) : last.solved;
+  const smoothed = held ? smooth(last.smoothed, solved ? medians(solved) : held.rates, settings) : kept;
   const clipped = held?.clipped ?? last.clipped;
   const rates: RateState = {
     summaries: last.summaries + 1,
     average: state,
     D,
     ...(settings.periodOrder3 > 1 && { order3: times(thirds, norms, -1.5) }),
+    ...(solved && { solved }),
     ...(clipped && { clipped }),
     smoothed,
     misses: outcome.found || waits ? 0 : last.misses + 1,
@@ -124,6 +129,10 @@ function clip(
   if (!clipping) return { rates: raw };
   const { rates, history } = clipRates(last.clipped ?? [], raw, D, clipping);
   return { rates, clipped: history };
+}
+
+function medians(history: readonly Float64Array[]): Float64Array {
+  return history[0]!.map((_, s) => median(history.map((rates) => rates[s]!)));
 }
 
 /** Smoothing over summaries; negative rates are removed before it unless true rates are maintained. */

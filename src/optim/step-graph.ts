@@ -1,5 +1,13 @@
 import { gradients, hessianProduct, ofParts, splitAsGiven } from "../derive/index.ts";
-import { type DataSpec, dataInputs, type Needs, type Objective, type Source, variableInput } from "../engine/index.ts";
+import {
+  type DataSpec,
+  dataInputs,
+  type Mode,
+  type Needs,
+  type Objective,
+  type Source,
+  variableInput,
+} from "../engine/index.ts";
 import { type Builder, GraphBuilder, graphOf, type Node, type Shape } from "../graph/index.ts";
 import {
   add,
@@ -265,6 +273,13 @@ export function directionSource(parts: StepParts, from: GradientSource): Source<
   outputs.set(names.norms, normsOf(b, parts.groups, moves));
   check(b, assigned, outputs);
   return { graph: graphOf(outputs), plan: needs };
+}
+
+/** The loss of a batch alone. */
+export function lossSource(objective: Objective, spec: DataSpec, mode: Mode | undefined): Source<Needs> {
+  const b = new GraphBuilder();
+  const { loss, checks, masks } = objective.trace(b, dataInputs(b, spec), mode);
+  return { graph: graphOf(new Map([[names.loss, loss]])), plan: { checks, masks } };
 }
 
 /** The second half: new parameters from directions and rates. */

@@ -2,6 +2,7 @@ import {
   checkFinite,
   type Engine,
   type EngineTensor,
+  type Mode,
   type Program,
   Programs,
   runOnce,
@@ -22,6 +23,7 @@ import {
   directionSource,
   evaluationSource,
   type GradientSource,
+  lossSource,
   names,
   type StepNeeds,
   type StepParts,
@@ -51,6 +53,9 @@ export interface Proposal {
   /** The updater's state and the buffers after the step, by output name. */
   readonly state: Readonly<Record<string, EngineTensor>>;
 }
+
+/** Parameters after a step that was not yet taken, and their check, by output name. */
+export type Moved = Readonly<Record<string, EngineTensor>>;
 
 /**
  * The compiled half of an optimiser: parameters and the updater's state on the engine, and the programs that change
@@ -155,20 +160,59 @@ export class Stepper {
   }
 
   /** Takes a proposed step, and frees the proposal. @throws NonFiniteError where a new parameter is NaN or infinite; then nothing changed. */
-  async apply({ loss, directions, state }: Proposal, rates: Float64Array): Promise<number | undefined> {
+  async apply(proposal: Proposal, rates: Float64Array): Promise<number | undefined> {
+    const moved = await this.moved(proposal, rates).catch((error: unknown) => {
+      this.discard(proposal);
+      throw error;
+    });
+    return await this.take(proposal, moved);
+  }
+
+  /** Makes {@link moved} parameters the model's, and frees the proposal. @throws NonFiniteError as {@link apply} does */
+  async take(proposal: Proposal, moved: Moved): Promise<number | undefined> {
+    this.engine.release(...Object.values(proposal.directions));
+    await this.#commit({ ...moved, ...proposal.state });
+    return proposal.loss;
+  }
+
+  /** The parameters after a proposed step, the outputs of `applySource`; the proposal stays and nothing changes. */
+  async moved({ directions }: Proposal, rates: Float64Array): Promise<Moved> {
     const program = await this.programs.get(
       () => "apply",
       () => applySource(this.parts),
     );
-    const own = Object.fromEntries(Object.entries(directions).map(([name, tensor]) => [names.direction(name), tensor]));
-    own[names.rates] = await this.engine.upload({ shape: [rates.length], data: rates });
-    const kept = await this.variables();
-    const outputs = await this.#run(program, { kept, own }).catch((error: unknown) => {
-      this.engine.release(...Object.values(state));
-      throw error;
-    });
-    await this.#commit({ ...outputs, ...state });
-    return loss;
+    const moves = Object.fromEntries(
+      Object.entries(directions).map(([name, tensor]) => [names.direction(name), tensor]),
+    );
+    const own = { [names.rates]: await this.engine.upload({ shape: [rates.length], data: rates }) };
+    return await this.#run(program, { kept: { ...(await this.variables()), ...moves }, own });
+  }
+
+  /**
+   * The loss of a batch, NaN and infinity too; the random numbers stay where they are.
+   * @param mode of all modules; each has its own by default.
+   * @param masks where random masks are drawn from.
+   * @param moved parameters to take instead of the model's, as {@link moved} gives them.
+   */
+  async lossOf(
+    batch: Batch | undefined,
+    mode: Mode | undefined,
+    masks: RandomState,
+    moved: Moved = {},
+  ): Promise<number> {
+    const { objective } = this.parts;
+    const spec = specOf(batch);
+    const { session, plan } = await this.programs.get(
+      () => `loss ${spec.key} ${mode ?? this.mode}`,
+      () => lossSource(objective, spec, mode),
+    );
+    const random = new Random(0);
+    random.state = masks;
+    const own = await uploadBatch(this.engine, batch, plan, random);
+    // What a step makes of a variable has the name of the variable's input.
+    const { [names.check]: _, ...parameters } = moved;
+    const outputs = await runOnce(this.engine, session, { ...(await this.variables()), ...parameters }, own);
+    return (await this.#takeNumber(outputs, names.loss))!;
   }
 
   /** Frees a proposal that is not taken. */
