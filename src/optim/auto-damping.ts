@@ -66,7 +66,7 @@ function spoils({ loss, decrement }: Watch, after: number, first: number = loss)
  * fixed share of the periods succeeds.
  */
 function judge({ successes, watch, first }: AutoState, after: number): { factor: number; successes: number } {
-  if (!watch) return { factor: 1, successes };
+  if (!watch || after === watch.loss) return { factor: 1, successes };
   if (after < watch.loss) return { factor: successes + 1 >= RUN ? RISE : SUCCESS, successes: successes + 1 };
   return { factor: spoils(watch, after, first) ? SPOILED : FAILURE, successes: 0 };
 }

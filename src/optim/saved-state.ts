@@ -2,6 +2,7 @@ import { membersOf, type NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
 import { type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import type { RandomState } from "../util/random.ts";
+import type { AutoState } from "./auto-damping.ts";
 import { type AverageState, type Averaging, averageOf } from "./averages.ts";
 import type { Clipping } from "./clipping.ts";
 import type { NewtonSettings } from "./newton-options.ts";
@@ -70,6 +71,7 @@ interface Progress {
   readonly damping: Float64Array;
   readonly dampingInt?: number;
   readonly rates: RateState;
+  readonly auto?: AutoState;
 }
 
 function whole(value: unknown): boolean {
@@ -124,9 +126,9 @@ export function checkStepper(
 
 /** @throws StateError where it is damaged: a number that is none, or arrays that do not fit the groups */
 export function checkProgress(
-  { step, damping, dampingInt, rates }: Progress,
+  { step, damping, dampingInt, rates, auto }: Progress,
   groups: number,
-  { averaging, clipping, normalizeDirs }: Pick<NewtonSettings, "averaging" | "clipping" | "normalizeDirs">,
+  { averaging, clipping, normalizeDirs, medianLrs, auto: adapts }: NewtonSettings,
 ): void {
   checkStep(step);
   checkArrays({ damping }, { damping: groups });
@@ -137,6 +139,8 @@ export function checkProgress(
     throw new StateError("state: the learning rates are damaged");
   checkArrays(rates, { smoothed: groups, D: groups, order3: groups, scale: groups });
   checkClipped(rates.clipped, groups, clipping);
+  checkSolved(rates, groups, medianLrs);
+  checkAuto(auto, adapts);
   if (rates.summaries > 0 && (rates.scale !== undefined) !== normalizeDirs)
     throw new StateError(`state: normalizeDirs: expected ${normalizeDirs}, found ${!normalizeDirs}`);
   if (rates.average) checkAverage(rates.average, groups, averaging);
@@ -147,6 +151,27 @@ function checkClipped(history: unknown, groups: number, clipping: Clipping | und
   if (!clipping || !Array.isArray(history))
     throw new StateError(`state: expected rates ${clipping ? "that were clipped" : "without clipRates"}`);
   for (const clipped of history) checkArrays({ clipped }, { clipped: clipping.by === "r" ? 1 : groups });
+}
+
+function checkSolved({ solved, summaries }: RateState, groups: number, medianLrs: number): void {
+  const [expected, found] = [medianLrs > 1 && summaries > 0, solved !== undefined];
+  if (expected ? !Array.isArray(solved) || solved.length > medianLrs : found)
+    throw new StateError(`state: medianLrs: expected ${medianLrs}, found rates of ${solved?.length ?? 0} summaries`);
+  for (const rates of solved ?? []) checkArrays({ rates }, { rates: groups });
+}
+
+function checkAuto(auto: AutoState | undefined, adapts: boolean): void {
+  const name = (is: boolean): string => (is ? '"auto"' : "numbers");
+  if ((auto !== undefined) !== adapts)
+    throw new StateError(`state: damping: expected ${name(adapts)}, found ${name(!adapts)}`);
+  if (!auto?.watch) return;
+  const { loss, decrement, random, batch } = auto.watch;
+  if (![loss, decrement, auto.first].every(Number.isFinite) || !whole(auto.successes))
+    throw new StateError("state: what automatic damping remembers is damaged");
+  checkRandomState(random);
+  for (const array of batch ? [batch.x, batch.y] : [])
+    if (!Array.isArray(array?.shape) || array.data?.length !== sizeOf(array.shape))
+      throw new StateError("state: the batch of automatic damping is damaged");
 }
 
 function checkAverage(state: AverageState, groups: number, own: Averaging): void {

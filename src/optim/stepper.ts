@@ -14,7 +14,7 @@ import {
 import { compileTotals, type Direction, membersOf, type PartPlan } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
-import { Random } from "../util/random.ts";
+import { Random, type RandomState } from "../util/random.ts";
 import type { CommonOptions } from "./newton-options.ts";
 import { scalarsOf } from "./rule-graph.ts";
 import { checkStepper, type StepperState } from "./saved-state.ts";
