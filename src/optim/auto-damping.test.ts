@@ -1,0 +1,176 @@
+import { afterAll, describe, expect, test } from "vitest";
+import { classifier, labelled } from "../../test/support/models.ts";
+import { Dataset, type Loader } from "../datasets/index.ts";
+import { ReferenceEngine } from "../engine/index.ts";
+import { OrtNodeEngine } from "../engine/ort-node.ts";
+import { Dropout, Linear, logSoftmax, losses, Module, Parameter, type Tensor } from "../nn/index.ts";
+import { StateError } from "../util/errors.ts";
+import { decrementOf } from "./auto-damping.ts";
+import { NewtonSummary, type NewtonSummaryOptions, SGDUpdater, type StepResult } from "./index.ts";
+
+const engine = new ReferenceEngine();
+const double = new OrtNodeEngine({ precision: "float64", threads: 1 });
+afterAll(() => double.dispose());
+
+/** Points whose label is the place of the largest of their first three numbers. */
+function learnable(samples: number): Dataset {
+  const { x } = labelled(samples, 5);
+  const label = (i: number): number => [0, 1, 2].reduce((best, k) => (entry(i, k) > entry(i, best) ? k : best), 0);
+  const entry = (i: number, k: number): number => Number(x.data[5 * i + k]);
+  return Dataset.fromArrays(x, { shape: [samples], data: Int32Array.from({ length: samples }, (_, i) => label(i)) });
+}
+
+const data = learnable(240);
+const loader = (batchSize: number, seed: number): Loader => data.loader({ batchSize, shuffle: true, seed });
+const make = (model: Module, options: NewtonSummaryOptions = {}): Promise<NewtonSummary> =>
+  NewtonSummary.create(model, losses.nll, {
+    engine: double,
+    damping: "auto",
+    periodHg: 3,
+    hgLoader: loader(30, 7),
+    log: () => {},
+    ...options,
+  });
+
+async function steps(optimizer: NewtonSummary, count: number, from: Loader = loader(12, 3)): Promise<StepResult[]> {
+  const results: StepResult[] = [];
+  while (results.length < count) results.push(await optimizer.step(await from.draw()));
+  return results;
+}
+
+/** With random masks. */
+class Dropping extends Module {
+  readonly first = new Linear(5, 8);
+  readonly drop = new Dropout(0.3);
+  readonly last = new Linear(8, 3);
+
+  override forward(x: Tensor): Tensor {
+    return logSoftmax(this.last.forward(this.drop.forward(this.first.forward(x).tanh())), 1);
+  }
+}
+
+/** A loss of its own, without inputs. */
+class Quartic extends Module {
+  readonly w = new Parameter({ shape: [2], data: Float64Array.of(2, -1) });
+
+  override forward(): Tensor {
+    return this.w.square().sum().square();
+  }
+}
+
+describe("damping: auto", () => {
+  test.each([0.003, 0.3, 30, 1e9])("learns from a damping of %d on", async (start) => {
+    const optimizer = await make(classifier());
+    optimizer.damping = start;
+    const results = await steps(optimizer, 150);
+    const [first, last] = [results[0]!.loss, results.slice(-10).reduce((sum, { loss }) => sum + loss / 10, 0)];
+    expect(last).toBeLessThan(0.2 * first);
+    expect(Math.max(...results.map(({ loss }) => loss))).toBeLessThan(1.5 * first);
+    expect(optimizer.damping[0]).toBeLessThanOrEqual(1);
+    expect(optimizer.damping[0]).toBeGreaterThan(0.01);
+  });
+
+  test("a step that would spoil the loss of the summary's batch is tried again with less", async () => {
+    const options = { engine, damping: "auto", updater: new SGDUpdater(), periodHg: 1 } as const;
+    const optimizer = await NewtonSummary.create(classifier(), losses.nll, options);
+    optimizer.damping = 1e6;
+    const batch = labelled(20);
+    const first = await optimizer.step(batch);
+    const second = await optimizer.step(batch);
+    expect(second.loss - first.loss).toBeLessThan(3 * decrementOf(first.update!));
+    expect(optimizer.damping[0]).toBeLessThanOrEqual(1);
+  });
+
+  test("each group keeps its share of damping", async () => {
+    const optimizer = await make(classifier());
+    const shares = [0.1, 0.2, 0.05, 0.4];
+    optimizer.damping = shares;
+    await steps(optimizer, 4);
+    const factor = optimizer.damping[0]! / shares[0]!;
+    // After one period it went up or down.
+    expect([1.2, 0.75]).toContainEqual(expect.closeTo(factor, 12));
+    optimizer.damping.forEach((value, s) => {
+      expect(value).toBeCloseTo(shares[s]! * factor, 12);
+    });
+  });
+
+  test("rates are medians over nine summaries, without those below 0", async () => {
+    const optimizer = await make(classifier(), { periodHg: 1 });
+    const raw = (await steps(optimizer, 12)).map(({ update }) => update!.rawRates!);
+    const middle = [0, 1, 2, 3].map(
+      (s) =>
+        raw
+          .slice(-9)
+          .map((rates) => rates[s]!)
+          .sort((x, y) => x - y)[4]!,
+    );
+    const expected = middle.map((rate, s) => Math.max(rate, 0) * optimizer.damping[s]!);
+    expect([...optimizer.learningRates]).toEqual(expected);
+  });
+
+  test("a run goes on bit for bit in the middle of a period, with random masks too", async () => {
+    const initial = new Dropping();
+    const run = async (cut: boolean): Promise<unknown> => {
+      const models = [new Dropping(), new Dropping()];
+      for (const model of models) model.loadStateDict(await initial.stateDict());
+      const weights = (i: number) => models[i]!.stateDict();
+      let from = loader(12, 3);
+      let optimizer = await make(models[0]!);
+      await steps(optimizer, 8, from);
+      if (cut) {
+        const saved = structuredClone([await optimizer.state(), await weights(0), from.state] as const);
+        optimizer = await make(models[1]!);
+        from = loader(12, 3);
+        from.state = saved[2];
+        models[1]!.loadStateDict(saved[1]);
+        await optimizer.restore(saved[0]);
+      }
+      await steps(optimizer, 10, from);
+      return [await optimizer.state(), await weights(cut ? 1 : 0)];
+    };
+    expect(await run(true)).toEqual(await run(false));
+  });
+
+  test("a probe leaves no trace, a step that fails none either", async () => {
+    const optimizer = await make(classifier());
+    await steps(optimizer, 3);
+    const before = await optimizer.state();
+    await optimizer.probe(labelled(12));
+    const broken = { x: { shape: [2, 5], data: new Float64Array(10).fill(Number.NaN) }, y: labelled(2).y };
+    await expect(optimizer.step(broken)).rejects.toThrow();
+    expect(await optimizer.state()).toEqual(before);
+  });
+
+  test("states with and without it are told apart, and damaged ones refused", async () => {
+    const [auto, fixed] = [await make(classifier()), await make(classifier(), { damping: 0.3, medianLrs: 9 })];
+    await steps(auto, 2);
+    await steps(fixed, 2);
+    await expect(auto.restore(await fixed.state())).rejects.toThrow('damping: expected "auto", found numbers');
+    await expect(fixed.restore(await auto.state())).rejects.toThrow('damping: expected numbers, found "auto"');
+    const state = await auto.state();
+    for (const damaged of [
+      { ...state.auto!, successes: -1 },
+      { ...state.auto!, watch: { ...state.auto!.watch!, loss: Number.NaN } },
+      { ...state.auto!, watch: { ...state.auto!.watch!, batch: { x: labelled(3).x } } },
+    ])
+      await expect(auto.restore({ ...state, auto: damaged })).rejects.toThrow(StateError);
+    await auto.restore(state);
+  });
+
+  test("a model without inputs", async () => {
+    const options = { engine, damping: "auto", periodHg: 1 } as const;
+    const optimizer = await NewtonSummary.create(new Quartic(), (output: Tensor) => output, options);
+    const first = (await optimizer.step()).loss;
+    for (let i = 0; i < 100; i++) await optimizer.step();
+    expect((await optimizer.step()).loss).toBeLessThan(first / 10);
+  });
+});
+
+describe("decrementOf", () => {
+  test("half of what the slope gives along the rates as solved, or as kept, and 0 at least", () => {
+    const g = Float64Array.of(2, -1);
+    expect(decrementOf({ g, rates: Float64Array.of(9, 9), rawRates: Float64Array.of(3, 1) })).toBe(2.5);
+    expect(decrementOf({ g, rates: Float64Array.of(1, 1) })).toBe(0.5);
+    expect(decrementOf({ g, rates: Float64Array.of(0, 1) })).toBe(0);
+  });
+});
