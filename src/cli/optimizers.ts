@@ -28,7 +28,7 @@ export interface OptimizerSettings {
   readonly "weight-decay"?: number;
   readonly "max-iter"?: number;
   readonly "history-size"?: number;
-  readonly damping?: number;
+  readonly damping?: number | "auto";
   readonly "damping-int"?: number;
   readonly period?: number;
   readonly "mom-lrs"?: number;
@@ -61,10 +61,11 @@ export const OPTIMIZERS = {
   newton: {
     title: "NewtonSummary",
     takes: {
-      damping: 0.3,
-      "damping-int": 1,
+      damping: "auto",
+      // What suits the damping.
+      "damping-int": undefined,
+      "mom-lrs": undefined,
       period: 10,
-      "mom-lrs": 0.5,
       "summary-batch-size": 1000,
       partition: "canonical",
     },
@@ -105,7 +106,7 @@ export const OPTIMIZERS = {
         lr: lr!,
         momentum: momentum!,
         weightDecay: weightDecay!,
-        damping: damping!,
+        damping: damping as number,
       }),
   },
 } satisfies Record<string, OptimizerEntry>;
@@ -157,6 +158,7 @@ function withRate<Takes extends RateSettings>(
 
 function createNewton(settings: OptimizerSettings, { model, loss, engine, train }: Parts): Promise<TrainingOptimizer> {
   const name = settings.partition!;
+  const { "mom-lrs": momLrs, "damping-int": dampingInt } = settings;
   return NewtonSummary.create(model, loss, {
     ...quiet(engine),
     partition: forOption("partition", name, () => partition.byName(model, name)),
@@ -164,8 +166,7 @@ function createNewton(settings: OptimizerSettings, { model, loss, engine, train 
     updater: new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
     damping: settings.damping!,
     periodHg: settings.period!,
-    momLrs: settings["mom-lrs"]!,
-    removeNegative: true,
-    nesterov: { dampingInt: settings["damping-int"]! },
+    ...(momLrs !== undefined && { momLrs }),
+    ...(dampingInt !== undefined && { nesterov: { dampingInt } }),
   });
 }

@@ -127,21 +127,21 @@ export const TRAIN_GROUPS = {
     },
     damping: {
       value: "X",
-      help: "newton: factor of the learning rates; kfac: what is added to the Fisher matrix",
+      help: "newton: factor of the learning rates, or auto, which adapts it to what steps do to the loss; kfac: what is added to the Fisher matrix",
       otherwise: defaultsOf("damping"),
-      read: positive,
+      read: (value, name) => (value === "auto" ? value : positive(value, name)),
     },
     "damping-int": {
       value: "X",
       help: "newton: strength of the cubic regularisation",
-      otherwise: "1",
+      otherwise: "1; with --damping auto 10",
       read: nonNegative,
     },
     period: { value: "N", help: "newton: steps from one summary to the next", otherwise: "10", read: whole(1) },
     "mom-lrs": {
       value: "X",
       help: "newton: how much of the previous learning rates is kept",
-      otherwise: "0.5",
+      otherwise: "0.5; with --damping auto 0, as rates are medians then",
       read: share,
     },
     "summary-batch-size": {
@@ -270,6 +270,8 @@ function settingsOf(given: Partial<TrainSettings>): TrainSettings {
   const settings = { ...defaults, ...Object.fromEntries(suited), ...given };
   if (needs !== undefined && settings.data === undefined)
     throw new OptionError(`--dataset ${dataset} needs --data PATH: ${needs}`);
+  if (optimizer !== "newton" && settings.damping === "auto")
+    throw new OptionError(`--damping auto is for newton; ${optimizer} needs a number`);
   // A run can be resumed from another folder.
   const data = settings.data === undefined ? {} : { data: resolve(settings.data) };
   const known = Object.entries({ ...settings, ...data }).filter(([, value]) => value !== undefined);
@@ -301,7 +303,7 @@ function defaultsOf(option: "lr" | "momentum" | "weight-decay" | "damping" | "ma
   });
   const values = [...new Set(takers.map(({ value }) => value))];
   if (values.length === 1) return String(values[0]);
-  const namesWith = (value: number): string[] => takers.filter((each) => each.value === value).map(({ name }) => name);
+  const namesWith = (value: unknown): string[] => takers.filter((each) => each.value === value).map(({ name }) => name);
   return values.map((value) => `${namesWith(value).join(", ")} ${value}`).join("; ");
 }
 
