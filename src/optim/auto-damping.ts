@@ -1,8 +1,6 @@
-import type { Mode } from "../engine/index.ts";
 import type { Batch } from "../util/ndarray.ts";
 import type { RandomState } from "../util/random.ts";
 import type { UpdateRecord } from "./result.ts";
-import type { Moved, Proposal, Stepper } from "./stepper.ts";
 
 /** With `damping: "auto"`: what is kept from one summary to the next, to judge by it the steps between. */
 export interface Watch {
@@ -36,10 +34,10 @@ export const AUTO_DAMPING_INT = 10;
 export const AUTO_MEDIAN = 9;
 
 /** How often a step is tried with less damping before it is taken as it is. */
-const TRIES = 30;
+export const TRIES = 30;
 
 /** What damping is multiplied by where a step, or the steps of a period, spoiled the loss. */
-const SPOILED = 0.25;
+export const SPOILED = 0.25;
 
 /** Damping rises and falls with the share of periods that lower the loss; it stays where 61 % do. */
 const [SUCCESS, FAILURE] = [1.2, 0.75];
@@ -56,7 +54,7 @@ export function decrementOf({ g, rates, rawRates = rates }: Pick<UpdateRecord, "
  * Whether a loss is so much higher that what led to it was no bad luck: by a multiple of what the summary's model could lower it,
  * and by a share of what the run has lowered it so far. NaN is.
  */
-function spoils({ loss, decrement }: Watch, after: number, first: number = loss): boolean {
+export function spoils({ loss, decrement }: Watch, after: number, first: number = loss): boolean {
   return !(after - loss <= Math.max(3 * decrement, 0.1 * (first - loss)));
 }
 
@@ -65,62 +63,13 @@ function spoils({ loss, decrement }: Watch, after: number, first: number = loss)
  * manner of the success rule of evolution strategies (I. Rechenberg, 1973): about the largest damping that makes progress, a
  * fixed share of the periods succeeds.
  */
-function judge({ successes, watch, first }: AutoState, after: number): { factor: number; successes: number } {
+export function judge({ successes, watch, first }: AutoState, after: number): { factor: number; successes: number } {
   if (!watch || after === watch.loss) return { factor: 1, successes };
   if (after < watch.loss) return { factor: successes + 1 >= RUN ? RISE : SUCCESS, successes: successes + 1 };
   return { factor: spoils(watch, after, first) ? SPOILED : FAILURE, successes: 0 };
 }
 
 /** Damping times a factor, 1 at most: beyond the minimum of its model a summary says nothing. */
-function damped(damping: Float64Array, factor: number): Float64Array {
+export function damped(damping: Float64Array, factor: number): Float64Array {
   return damping.map((value) => Math.min(1, value * factor));
-}
-
-/** A step that automatic damping is to take. */
-interface Attempt {
-  readonly proposal: Proposal;
-  /** In which the summary saw the model; undefined where each module keeps its own. */
-  readonly mode: Mode | undefined;
-  /** The rates of all groups with a damping. */
-  readonly ratesAt: (damping: Float64Array) => Float64Array;
-  /** Of the summary that the step follows from. */
-  readonly watch: Watch;
-}
-
-/**
- * Damping after the steps since the last summary, small enough that the loss bears the next one, and the parameters after that.
- * Nothing is changed.
- */
-export async function adapt(
-  stepper: Stepper,
-  { proposal, mode, ratesAt, watch }: Attempt,
-  auto: AutoState,
-  from: Float64Array,
-): Promise<{ damping: Float64Array; moved: Moved; auto: AutoState }> {
-  const past = auto.watch;
-  const { factor, successes } = judge(auto, past ? await stepper.lossOf(past.batch, mode, past.random) : 0);
-  const first = auto.first ?? watch.loss;
-  let damping = damped(from, factor);
-  for (let left = TRIES; ; left--) {
-    const moved = await stepper.moved(proposal, ratesAt(damping));
-    const after = left > 0 ? await lossAfter(stepper, watch, mode, moved) : watch.loss;
-    if (!spoils(watch, after, first)) return { damping, moved, auto: { successes, first, watch } };
-    stepper.engine.release(...Object.values(moved));
-    damping = damped(damping, SPOILED);
-  }
-}
-
-/** The watched loss with other parameters, which are freed where that fails. */
-async function lossAfter(
-  stepper: Stepper,
-  { batch, random }: Watch,
-  mode: Mode | undefined,
-  moved: Moved,
-): Promise<number> {
-  try {
-    return await stepper.lossOf(batch, mode, random, moved);
-  } catch (error) {
-    stepper.engine.release(...Object.values(moved));
-    throw error;
-  }
 }

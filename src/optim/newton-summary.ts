@@ -5,7 +5,8 @@ import { DisposedError, NonFiniteError, OptionError, StateError } from "../util/
 import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
-import { type AutoState, adapt, decrementOf, type Watch } from "./auto-damping.ts";
+import { adapt } from "./adapt.ts";
+import { type AutoState, decrementOf, type Watch } from "./auto-damping.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { stepInput } from "./parted-batch.ts";
 import { inOneRun, propose, type StepSource } from "./propose.ts";

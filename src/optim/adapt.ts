@@ -1,0 +1,52 @@
+import type { Mode } from "../engine/index.ts";
+import { type AutoState, damped, judge, SPOILED, spoils, TRIES, type Watch } from "./auto-damping.ts";
+import type { Moved, Proposal, Stepper } from "./stepper.ts";
+
+/** A step that automatic damping is to take. */
+interface Attempt {
+  readonly proposal: Proposal;
+  /** In which the summary saw the model; undefined where each module keeps its own. */
+  readonly mode: Mode | undefined;
+  /** The rates of all groups with a damping. */
+  readonly ratesAt: (damping: Float64Array) => Float64Array;
+  /** Of the summary that the step follows from. */
+  readonly watch: Watch;
+}
+
+/**
+ * Damping after the steps since the last summary, small enough that the loss bears the next one, and the parameters after that.
+ * Nothing is changed.
+ */
+export async function adapt(
+  stepper: Stepper,
+  { proposal, mode, ratesAt, watch }: Attempt,
+  auto: AutoState,
+  from: Float64Array,
+): Promise<{ damping: Float64Array; moved: Moved; auto: AutoState }> {
+  const past = auto.watch;
+  const { factor, successes } = judge(auto, past ? await stepper.lossOf(past.batch, mode, past.random) : 0);
+  const first = auto.first ?? watch.loss;
+  let damping = damped(from, factor);
+  for (let left = TRIES; ; left--) {
+    const moved = await stepper.moved(proposal, ratesAt(damping));
+    const after = left > 0 ? await lossAfter(stepper, watch, mode, moved) : watch.loss;
+    if (!spoils(watch, after, first)) return { damping, moved, auto: { successes, first, watch } };
+    stepper.engine.release(...Object.values(moved));
+    damping = damped(damping, SPOILED);
+  }
+}
+
+/** The watched loss with other parameters, which are freed where that fails. */
+async function lossAfter(
+  stepper: Stepper,
+  { batch, random }: Watch,
+  mode: Mode | undefined,
+  moved: Moved,
+): Promise<number> {
+  try {
+    return await stepper.lossOf(batch, mode, random, moved);
+  } catch (error) {
+    stepper.engine.release(...Object.values(moved));
+    throw error;
+  }
+}
