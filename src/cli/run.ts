@@ -71,6 +71,10 @@ async function follow({ options }: Session, plan: Plan, terminal: Terminal): Pro
         on: (event) => record.take(event),
         checkpoint: (state) => record.checkpoint(state),
       });
+    } catch (error) {
+      display.stop();
+      if (directory.resumable) terminal.print(resumeLine(directory));
+      throw error;
     } finally {
       display.stop();
       await record.writeReport();
@@ -124,9 +128,12 @@ function conclude({ directory, last, seconds }: Record, terminal: Terminal, stop
   terminal.print(`${how} after ${formatSeconds(seconds)} of training${resultOf(last)}`);
   terminal.print(`  run     ${directory.path}`);
   terminal.print(`  report  ${pathToFileURL(resolve(directory.path, "report.html"))}`);
-  if (!stopped) return;
+  if (stopped) terminal.print(resumeLine(directory));
+}
+
+function resumeLine({ path }: RunDirectory): string {
   const command = process.env.npm_lifecycle_event === "start" ? "npm start --" : "grnewt train";
-  terminal.print(`  resume  ${command} --resume ${directory.path}`);
+  return `  resume  ${command} --resume ${path}`;
 }
 
 /** The last test's result, its accuracy if it has one. */

@@ -105,6 +105,11 @@ export class RunDirectory {
     return state;
   }
 
+  /** Whether there is a checkpoint. */
+  get resumable(): boolean {
+    return existsSync(join(this.path, CHECKPOINT));
+  }
+
   /** The state at the last checkpoint. @throws DataError where there is none */
   checkpoint(): RunState {
     return this.#checkpoint().state;

@@ -11,7 +11,7 @@ import {
   ScheduleFreeAdamWUpdater,
   type TrainingOptimizer,
 } from "../optim/index.ts";
-import { NonFiniteError, OptionError, StateError } from "../util/errors.ts";
+import { DataError, NonFiniteError, OptionError, StateError } from "../util/errors.ts";
 import { Random } from "../util/random.ts";
 import { decodeTree, encodeTree } from "./checkpoint.ts";
 import type { EpochEvent, TrainEvent } from "./metrics.ts";
@@ -139,6 +139,48 @@ describe("a run that was stopped and resumed is the run that was not", () => {
     await train({ ...options, evaluations, signal: abort.signal, checkpoint });
     const second = await record({ ...(await setup()), resume: state! });
     expect(timeless(second.events.slice(1))).toEqual(timeless(whole.events.slice(-second.events.length + 1)));
+  });
+
+  test.each<[string, (options: TrainOptions) => void]>([
+    [
+      "by a batch that cannot be read",
+      ({ trainLoader }) => {
+        const { dataset } = trainLoader;
+        const whole = dataset.batch.bind(dataset);
+        dataset.batch = (positions, draw) => {
+          if (draw.epoch === 1 && positions.length < BATCH) throw new DataError("b.png: expected a PNG image");
+          return whole(positions, draw);
+        };
+      },
+    ],
+    [
+      "by a step",
+      ({ optimizer }) => {
+        const step = optimizer.step.bind(optimizer);
+        let steps = 0;
+        optimizer.step = async (...input) => {
+          if (++steps === STEPS + 3) throw new NonFiniteError("the loss is NaN");
+          return await step(...input);
+        };
+      },
+    ],
+  ])("%s", async (_how, spoil) => {
+    const whole = await record(await setup());
+    const options = await setup();
+    spoil(options);
+    const events: TrainEvent[] = [];
+    const states: RunState[] = [];
+    const failing = train({
+      ...options,
+      on: (event) => void events.push(event),
+      checkpoint: (state) => void states.push(decodeTree(encodeTree(state)) as RunState),
+    });
+    await expect(failing).rejects.toThrow(/b.png|NaN/);
+    expect(events.at(-1)).toMatchObject({ type: "end", how: "error" });
+    expect(states).toHaveLength(2);
+    const second = await record({ ...(await setup()), resume: states.at(-1)! });
+    expect(timeless([...events.slice(0, -1), ...second.events.slice(1)])).toEqual(timeless(whole.events));
+    expect(second.state.model).toEqual(whole.state.model);
   });
 
   test("for more epochs than it was to have", async () => {

@@ -66,7 +66,7 @@ export interface TrainOptions {
   readonly signal?: AbortSignal;
   /** Hears all that happens, in order; the run waits for it. */
   readonly on?: (event: TrainEvent) => void | Promise<void>;
-  /** Gets the state after each epoch, and where the run was stopped. It is read only if this is given. */
+  /** Gets the state after each epoch, and where the run was stopped or failed after a step. It is read only if this is given. */
   readonly checkpoint?: (state: RunState) => void | Promise<void>;
   /** A state from `checkpoint`, to go on from. */
   readonly resume?: RunState;
@@ -144,10 +144,15 @@ const RUN_START: Progress = {
 class Run {
   readonly #options: TrainOptions;
   #at: Progress;
+  /** The step of the last checkpoint. */
+  #saved: number;
+  /** Where the loader stood before a batch on which no step has been taken yet; undefined where there is none. */
+  #before: LoaderState | undefined;
 
   constructor(options: TrainOptions) {
     this.#options = options;
     this.#at = options.resume?.progress ?? RUN_START;
+    this.#saved = this.#at.step;
   }
 
   async run(): Promise<TrainResult> {
@@ -159,6 +164,8 @@ class Run {
       await this.#emit(this.#end(how));
       return { how, epochs: this.#at.epoch, steps: this.#at.step };
     } catch (error) {
+      // The first error is the one to be told.
+      if (this.#at.step > this.#saved) await this.#checkpoint().catch(() => undefined);
       await this.#emit({ ...this.#end("error"), message: error instanceof Error ? error.message : String(error) });
       throw error;
     }
@@ -198,13 +205,16 @@ class Run {
     try {
       // Asked before each draw, never after it: a batch that was handed out counts as used.
       while (!this.#aborted && !this.#atLastStep) {
+        this.#before = trainLoader.state;
         const { done, value: batch } = await batches.next();
-        if (done) return true;
+        if (done) break;
         const begun = performance.now();
         const result = await optimizer.step(batch);
+        this.#before = undefined;
         await this.#count(result, batch, secondsSince(begun));
       }
       if (this.#atEpochEnd) await batches.next();
+      this.#before = undefined;
       return !this.#aborted;
     } finally {
       await batches.return();
@@ -282,10 +292,11 @@ class Run {
     if (!checkpoint) return;
     await checkpoint({
       progress: this.#at,
-      loader: trainLoader.state,
+      loader: this.#before ?? trainLoader.state,
       model: await model.stateDict(),
       optimizer: await optimizer.state(),
     });
+    this.#saved = this.#at.step;
   }
 
   async #emit(event: TrainEvent): Promise<void> {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -82,6 +82,26 @@ test.each([
   };
   expect(results(name)).toEqual(results(`${name}-whole`));
   expect(results(name)[3]).toEqual(expect.any(Number));
+});
+
+test("an image that cannot be read ends a run, which goes on from there once it is mended", async () => {
+  const args = "--layers 5 --dataset images --data photos --image-size 8 --batch-size 2 --optimizer adam --threads 1";
+  cpSync(join(directory, "folder"), join(directory, "photos"), { recursive: true });
+  const whole = await grnewt(`${args} --epochs 2 --out photos-whole`);
+  const image = join(directory, "photos/dogs/2.png");
+  const content = readFileSync(image);
+  writeFileSync(image, content.subarray(0, content.length / 2));
+  const failed = await grnewt(`${args} --epochs 2 --eval-samples 1 --out photos-run`);
+  expect([whole.status, failed.status]).toEqual([0, 1]);
+  expect(failed.stderr).toMatch(/^grnewt: .*photos.dogs.2\.png: expected a JPEG or PNG image, found: /);
+  expect(failed.stdout).toContain("resume  grnewt train --resume photos-run");
+  const done = readMetrics(join(directory, "photos-run")).filter(({ type }) => type === "step").length;
+  writeFileSync(image, content);
+  expect((await grnewt("--resume photos-run")).status).toBe(0);
+  const events = readMetrics(join(directory, "photos-run"));
+  expect(events.find((event) => event.type === "resume")).toMatchObject({ step: done });
+  const weights = (run: string): Buffer => readFileSync(join(directory, run, "weights.safetensors"));
+  expect(weights("photos-run").equals(weights("photos-whole"))).toBe(true);
 });
 
 test("with batch norm, a last batch of one sample is left out", async () => {
