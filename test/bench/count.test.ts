@@ -1,11 +1,17 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { productFlops } from "../../bench/count.ts";
 import type { ModelName } from "../../bench/request.ts";
 import { forwardSource, makeSubject } from "../../bench/subject.ts";
 import { gradients } from "../../src/derive/index.ts";
 import { dataInputs, specOf, variableInput } from "../../src/engine/index.ts";
-import { GraphBuilder, graphOf } from "../../src/graph/index.ts";
+import { type Graph, GraphBuilder, graphOf } from "../../src/graph/index.ts";
+import { Linear, losses, objective, ReLU, Sequential } from "../../src/nn/index.ts";
+import { SGDUpdater } from "../../src/optim/index.ts";
+import { type StepParts, stepSource } from "../../src/optim/step-graph.ts";
+import { nameGroups, partition } from "../../src/summary/index.ts";
 import { summarySource } from "../../src/summary/summary.ts";
+import type { Batch } from "../../src/util/ndarray.ts";
 
 /** Multiplications of one sample's forward pass by hand: places · channels in and out · kernel, or widths. */
 const FORWARD: readonly [ModelName, number][] = [
@@ -62,3 +68,66 @@ test.each(COUNTS)(
     expect(Math.abs(count(false) - without)).toBeLessThan(tolerance);
   },
 );
+
+describe("frozen parameters cost no gradient, no adjoint and no tangent", () => {
+  const widths = [20, 30, 40, 50, 7];
+  const layers = widths.slice(1).map((width, i) => ({ flops: 2 * width * widths[i]!, inputs: widths[i]! }));
+
+  /** A chain without biases, of which the layers that are named are trained. */
+  function chain(trained: readonly boolean[]): StepParts {
+    const model = new Sequential(
+      ...layers
+        .flatMap(({ inputs }, i) => [new Linear(inputs, widths[i + 1]!, { bias: false }), new ReLU()])
+        .slice(0, -1),
+    );
+    for (const [i, parameter] of model.parameters().entries()) parameter.requiresGrad = trained[i]!;
+    const whole = objective(model, losses.mse);
+    const groups = nameGroups(partition.canonical(model), whole.variables);
+    return { objective: whole, groups, updater: new SGDUpdater(), clipGradNorm: undefined };
+  }
+
+  const batch: Batch = {
+    x: { shape: [1, 20], data: new Float64Array(20) },
+    y: { shape: [1, 7], data: new Float64Array(7) },
+  };
+  const subsets = fc
+    .tuple(fc.boolean(), fc.boolean(), fc.boolean(), fc.boolean())
+    .filter((trained) => trained.includes(true));
+  const names = (graph: Graph, start: string): string[] =>
+    graph.inputs.filter(({ name }) => name.startsWith(start)).map(({ name }) => name.slice(start.length));
+
+  test("in a summary", () => {
+    const property = fc.property(subsets, (trained) => {
+      const parts = chain(trained);
+      const { graph } = summarySource(parts.objective, parts.groups, batch);
+      const counts = layers.map(({ flops, inputs }, i) => {
+        // Groups ahead; second tangents of a piecewise linear chain are zero by structure.
+        const ahead = trained.slice(0, i).filter(Boolean).length;
+        const tangents = flops * (ahead + Number(trained[i]));
+        const pulled = trained[i] && ahead > 0 ? flops + 2 * ahead * inputs : 0;
+        return flops + (ahead > 0 ? flops : 0) + tangents + pulled;
+      });
+      // Of the squared error: S products of the 7 outputs with S.
+      const gram = 2 * 7 * parts.groups.length ** 2;
+      expect(productFlops(graph, 1)).toBe(counts.reduce((sum, count) => sum + count, gram));
+      const members = parts.groups.flatMap((group) => group.members);
+      expect(names(graph, "u:")).toEqual(members);
+    });
+    fc.assert(property);
+  });
+
+  test("in a step", () => {
+    const property = fc.property(subsets, (trained) => {
+      const parts = chain(trained);
+      const { graph } = stepSource(parts, { kind: "batch", spec: specOf(batch) });
+      const counts = layers.map(({ flops }, i) => {
+        const ahead = trained.slice(0, i).includes(true);
+        return flops * (1 + Number(ahead) + Number(trained[i]));
+      });
+      expect(productFlops(graph, 1)).toBe(counts.reduce((sum, count) => sum + count));
+      const updated = [...graph.outputs.keys()].filter((name) => name.startsWith("p:"));
+      expect(updated).toEqual(parts.groups.flatMap(({ members }) => members.map((name) => `p:${name}`)));
+    });
+    fc.assert(property);
+  });
+});
