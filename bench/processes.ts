@@ -1,5 +1,5 @@
 import { execFile, fork } from "node:child_process";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -13,10 +13,11 @@ const CACHE = join(BENCH, "../node_modules/.cache");
 export async function buildCase(folder: string): Promise<string> {
   const cache = join(CACHE, `grnewt-${basename(folder)}`);
   await mkdir(cache, { recursive: true });
-  const outfile = join(cache, "case.mjs");
+  await writeFile(join(cache, "package.json"), '{ "type": "module" }\n');
   await build({
-    entryPoints: [join(folder, "case.ts")],
-    outfile,
+    // The engine looks for its thread's file beside its own.
+    entryPoints: { case: join(folder, "case.ts"), "ort-worker": join(BENCH, "../src/engine/ort-node/ort-worker.ts") },
+    outdir: cache,
     bundle: true,
     packages: "external",
     platform: "node",
@@ -24,7 +25,7 @@ export async function buildCase(folder: string): Promise<string> {
     target: "node20",
     logLevel: "warning",
   });
-  return outfile;
+  return join(cache, "case.js");
 }
 
 /** Asks a process of its own for one measurement. @throws where that ends without an answer */

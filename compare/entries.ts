@@ -6,16 +6,22 @@ export interface Entry {
   readonly title: string;
   readonly optimizer: OptimizerName;
   /** The option that it depends on most. */
-  readonly setting: keyof TrainSettings & ("lr" | "damping" | "batch-size");
-  /** Its values, from the least to the largest. The usual one, the command's default, is among them. */
+  readonly setting: keyof TrainSettings & ("lr" | "damping" | "batch-size" | "period");
+  /** Its values, from the least to the largest. The usual one is among them. */
   readonly grid: readonly number[];
+  /** The usual value, where that is not the command's default. */
+  readonly usual?: number;
   /** Other options than the command's defaults. */
   readonly options?: Readonly<Record<string, string>>;
 }
 
 /** All that is compared. */
 export const ENTRIES = {
-  newton: entry("NewtonSummary", "newton", "damping", [0.03, 0.1, 0.3, 1, 3]),
+  newton: entry("NewtonSummary", "newton", "period", [3, 5, 10, 20, 40]),
+  "newton-fixed": {
+    ...entry("NewtonSummary, fixed damping", "newton", "damping", [0.03, 0.1, 0.3, 1, 3]),
+    usual: 0.3,
+  },
   sgd: entry("SGD, momentum", "sgd", "lr", [0.01, 0.03, 0.1, 0.3, 1]),
   adam: entry("Adam", "adam", "lr", [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]),
   adamw: entry("AdamW", "adamw", "lr", [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]),
@@ -27,7 +33,7 @@ export const ENTRIES = {
   prodigy: entry("Prodigy", "prodigy", "lr", [0.1, 0.3, 1, 3, 10]),
   lbfgs: { ...entry("L-BFGS", "lbfgs", "batch-size", [300, 1000, 3000]), options: { "max-iter": "5" } },
   kfac: entry("K-FAC", "kfac", "lr", [3e-4, 1e-3, 3e-3, 0.01, 0.03]),
-} satisfies Record<OptimizerName, Entry>;
+} satisfies Record<string, Entry>;
 
 /** The name of an entry. */
 export type EntryName = keyof typeof ENTRIES;

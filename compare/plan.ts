@@ -18,11 +18,11 @@ export interface Choice {
 /** Samples of each set that are looked at. */
 const LOOKED_AT = 2000;
 
-/** The value of an entry's main setting that the command takes where none is given. */
+/** The value of an entry's main setting that the command takes where none is given, if the entry has no other. */
 export function usualValue(name: EntryName): number {
-  const { optimizer, setting } = entryOf(name);
+  const { optimizer, setting, usual } = entryOf(name);
   const { takes, suits } = optimizerEntry(optimizer);
-  return ({ ...takes, ...suits } as Readonly<Record<string, number>>)[setting]!;
+  return usual ?? ({ ...takes, ...suits } as Readonly<Record<string, number>>)[setting]!;
 }
 
 /** The run of an entry with a value of its main setting. */
