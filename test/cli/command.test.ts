@@ -158,6 +158,25 @@ test("a second Ctrl-C ends a run at once, in the middle of a summary too", async
   expect(steps(readMetrics(run("one")))).toEqual([]);
 });
 
+test("Ctrl-C is answered in the middle of a summary", async () => {
+  // Batch norm couples the samples, so each summary is one run of the engine, and takes half a second or more.
+  const model = "--dataset toy-regression --layers 10*100 --batch-norm --threads 1 --period 1 --epochs 1";
+  const sizes = "--limit 1000 --batch-size 200 --summary-batch-size 1000";
+  let [asked, answered] = [0, 0];
+  await grnewt(["train", ...`${model} ${sizes}`.split(" "), "--out", "one"], (child, stdout) => {
+    if (asked || !stdout.includes("20 %")) return;
+    asked = performance.now();
+    // All is compiled, and the summary of the next step has begun.
+    setTimeout(() => child.kill("SIGINT"), 50);
+    child.stderr!.once("data", () => {
+      answered = performance.now();
+    });
+  });
+  expect(answered).toBeGreaterThan(asked);
+  // The command ends once the summary is there.
+  expect(answered - asked).toBeLessThan((performance.now() - asked) / 2);
+});
+
 test("Ctrl-C stops a run after its step, and resuming it gives the run that was never stopped", async () => {
   // With a summary before each step the run lasts long enough to be stopped.
   const args = ["train", "--epochs", "2", "--period", "1", ...TINY];
