@@ -1,7 +1,7 @@
 /** One measurement in a process of its own: gets a request as a message, answers with the measurement and ends. */
 import type { Engine } from "../src/engine/index.ts";
 import { OrtNodeEngine } from "../src/node.ts";
-import { productFlops } from "./count.ts";
+import { productFlops } from "../src/ops/index.ts";
 import { makeEpoch } from "./epoch.ts";
 import { measure } from "./measure.ts";
 import { PacedEngine } from "./paced.ts";

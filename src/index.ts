@@ -56,6 +56,7 @@ export {
   type StepResult,
   type StochasticHvOptions,
   StochasticHvUpdater,
+  summaryBatchSize,
   type TrainingOptimizer,
   type UniformAvgOptions,
   type UpdateRecord,

@@ -19,7 +19,6 @@ export interface ModelSettings {
 interface Suited {
   readonly dataset: "text";
   readonly "batch-size": number;
-  readonly "summary-batch-size": number;
   readonly "eval-samples": number;
   readonly partition: string;
 }
@@ -89,8 +88,7 @@ export const MODELS = {
   resnet18: {
     data: ["images"],
     takes: {},
-    // Batch norm couples the samples of a summary: all are in memory at once.
-    suits: { ...DEEP, "summary-batch-size": 128 },
+    suits: DEEP,
     build: ({ seed }, { input: [channels, side], outputs: classes }) => {
       const stem = side! <= 64 ? "cifar" : "imagenet";
       return { text: "ResNet-18", model: resnet18({ channels: channels!, classes, stem, seed }) };
@@ -112,7 +110,7 @@ export const MODELS = {
     data: ["tokens"],
     takes: { layers: "4*128" },
     // A group for each block: with one for each tensor, ONNX Runtime takes a minute or more to plan the summary's memory.
-    suits: { ...DEEP, dataset: "text", "batch-size": 32, "summary-batch-size": 128, partition: "modules-2" },
+    suits: { ...DEEP, dataset: "text", "batch-size": 32, partition: "modules-2" },
     build: ({ layers, seed }, { input: [context], outputs: vocabulary }) => {
       const [width, ...more] = parseWidths(layers!) as [number, ...number[]];
       if (more.some((other) => other !== width))

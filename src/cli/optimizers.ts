@@ -9,11 +9,13 @@ import {
   LionUpdater,
   MuonUpdater,
   NewtonSummary,
+  type NewtonSummaryOptions,
   Optimizer,
   ProdigyUpdater,
   RMSpropUpdater,
   ScheduleFreeAdamWUpdater,
   SGDUpdater,
+  summaryBatchSize,
   type TrainingOptimizer,
   type Updater,
 } from "../optim/index.ts";
@@ -30,9 +32,9 @@ export interface OptimizerSettings {
   readonly "history-size"?: number;
   readonly damping?: number | "auto";
   readonly "damping-int"?: number;
-  readonly period?: number;
+  readonly period?: number | "auto";
   readonly "mom-lrs"?: number;
-  readonly "summary-batch-size"?: number;
+  readonly "summary-batch-size"?: number | "auto";
   readonly partition?: string;
 }
 
@@ -42,6 +44,8 @@ export interface Parts {
   readonly loss: Loss;
   readonly engine: Engine;
   readonly train: Dataset;
+  /** Samples in a step. */
+  readonly batchSize: number;
 }
 
 interface OptimizerEntry {
@@ -65,8 +69,8 @@ export const OPTIMIZERS = {
       // What suits the damping.
       "damping-int": undefined,
       "mom-lrs": undefined,
-      period: 10,
-      "summary-batch-size": 1000,
+      period: "auto",
+      "summary-batch-size": "auto",
       partition: "canonical",
     },
     because: ", which finds its own learning rates",
@@ -156,17 +160,22 @@ function withRate<Takes extends RateSettings>(
   };
 }
 
-function createNewton(settings: OptimizerSettings, { model, loss, engine, train }: Parts): Promise<TrainingOptimizer> {
+async function createNewton(
+  settings: OptimizerSettings,
+  { model, loss, engine, train, batchSize }: Parts,
+): Promise<TrainingOptimizer> {
   const name = settings.partition!;
-  const { "mom-lrs": momLrs, "damping-int": dampingInt } = settings;
-  return NewtonSummary.create(model, loss, {
+  const { seed, "mom-lrs": momLrs, "damping-int": dampingInt, "summary-batch-size": asked } = settings;
+  const options: NewtonSummaryOptions = {
     ...quiet(engine),
     partition: forOption("partition", name, () => partition.byName(model, name)),
-    hgLoader: shuffled(train, settings["summary-batch-size"]!, settings.seed + 1),
     updater: new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
     damping: settings.damping!,
     periodHg: settings.period!,
     ...(momLrs !== undefined && { momLrs }),
     ...(dampingInt !== undefined && { nesterov: { dampingInt } }),
-  });
+  };
+  const batch = async () => await shuffled(train, batchSize, seed).draw();
+  const samples = asked === "auto" ? summaryBatchSize(model, loss, await batch(), options) : asked!;
+  return await NewtonSummary.create(model, loss, { ...options, hgLoader: shuffled(train, samples, seed + 1) });
 }

@@ -39,7 +39,7 @@ export interface RunConfig {
  * @throws OptionError, DataError
  */
 export async function openSession(settings: TrainSettings, given: ReadonlySet<string>): Promise<Session> {
-  const { seed, threads, steps } = settings;
+  const { seed, threads, steps, "batch-size": batchSize } = settings;
   const { train, test, outputs } = await dataOf(settings);
   const engine = new OrtNodeEngine({ threads });
   try {
@@ -48,8 +48,14 @@ export async function openSession(settings: TrainSettings, given: ReadonlySet<st
     const { kind } = datasetEntry(settings.dataset);
     const { model, text } = buildModel(settings, { kind, input: train.inputShape, outputs });
     const loss = lossOf(settings.model, kind);
-    const optimizer = await optimizerEntry(settings.optimizer).create(settings, { model, loss, engine, train });
-    const trainLoader = shuffled(train, settings["batch-size"], seed);
+    const optimizer = await optimizerEntry(settings.optimizer).create(settings, {
+      model,
+      loss,
+      engine,
+      train,
+      batchSize,
+    });
+    const trainLoader = shuffled(train, batchSize, seed);
     const evaluated = [train, test].map((part) => sample(part, settings["eval-samples"])) as [Dataset, Dataset];
     return {
       options: {
@@ -139,6 +145,6 @@ function evaluationLoader(dataset: Dataset) {
 /** @throws OptionError */
 function checkSizes(settings: TrainSettings, given: ReadonlySet<string>, samples: number): void {
   for (const name of ["batch-size", "summary-batch-size"] as const)
-    if (given.has(name) && settings[name]! > samples)
+    if (given.has(name) && Number(settings[name]) > samples)
       throw new OptionError(`--${name} ${settings[name]} is more than the ${samples} training samples`);
 }

@@ -16,8 +16,8 @@ describe("options of train", () => {
         seed: 0,
         "batch-size": 100,
         damping: "auto",
-        period: 10,
-        "summary-batch-size": 1000,
+        period: "auto",
+        "summary-batch-size": "auto",
       },
     });
     expect(trainRequest(words("--optimizer adam"))).toMatchObject({ settings: { lr: 0.001 } });
@@ -43,7 +43,7 @@ describe("options of train", () => {
         data: resolve("a.txt"),
         steps: 5,
         "batch-size": 32,
-        "summary-batch-size": 128,
+        "summary-batch-size": "auto",
         partition: "modules-2",
       },
     });

@@ -12,6 +12,7 @@ import {
   forOption,
   type Given,
   listed,
+  type OptionSpec,
   type OptionTable,
   oneOf,
   parseOptions,
@@ -22,6 +23,11 @@ import {
 
 const positive = real("above 0", (value) => value > 0);
 const nonNegative = real("of at least 0", (value) => value >= 0);
+/** A number, or auto. */
+const orAuto =
+  (read: OptionSpec<number>["read"]): OptionSpec<number | "auto">["read"] =>
+  (value, name) =>
+    value === "auto" ? value : read(value, name);
 const share = real("from 0 to below 1", (value) => value >= 0 && value < 1);
 
 /** The options of `grnewt train`, as its help shows them. */
@@ -129,7 +135,7 @@ export const TRAIN_GROUPS = {
       value: "X",
       help: "newton: factor of the learning rates, or auto, which adapts it to what steps do to the loss; kfac: what is added to the Fisher matrix",
       otherwise: defaultsOf("damping"),
-      read: (value, name) => (value === "auto" ? value : positive(value, name)),
+      read: orAuto(positive),
     },
     "damping-int": {
       value: "X",
@@ -137,7 +143,12 @@ export const TRAIN_GROUPS = {
       otherwise: "1; with --damping auto 10",
       read: nonNegative,
     },
-    period: { value: "N", help: "newton: steps from one summary to the next", otherwise: "10", read: whole(1) },
+    period: {
+      value: "N",
+      help: "newton: steps from one summary to the next, or auto: 10, or more where summaries would cost more than the steps",
+      otherwise: "auto",
+      read: orAuto(whole(1)),
+    },
     "mom-lrs": {
       value: "X",
       help: "newton: how much of the previous learning rates is kept",
@@ -146,9 +157,9 @@ export const TRAIN_GROUPS = {
     },
     "summary-batch-size": {
       value: "N",
-      help: "newton: samples in a summary",
-      otherwise: "1000; resnet18 and transformer 128",
-      read: whole(1),
+      help: "newton: samples in a summary, or auto: from --batch-size to 1000, as many as make it cost what 10 steps do",
+      otherwise: "auto",
+      read: orAuto(whole(1)),
     },
     partition: {
       value: "NAME",

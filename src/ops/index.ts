@@ -103,6 +103,7 @@ export {
 export { matmul } from "./matmul.ts";
 export { concat, flatten, pad, permute, reshape, slice, transposeLast, unsqueeze } from "./move.ts";
 export { maxPool, maxPoolIndex, type PoolAttrs } from "./pool.ts";
+export { productFlops } from "./products.ts";
 export { broadcast, commonShape, cumsum, sum, sumKeep, unrepeated } from "./reduce.ts";
 export { indexAdd, indexSelect } from "./rows.ts";
 export { argmax, gather, max, scatterAdd } from "./select.ts";

@@ -24,6 +24,7 @@ export {
   type Schedule,
   type Scheduled,
 } from "./schedule.ts";
+export { summaryBatchSize } from "./summary-cost.ts";
 export {
   type EvaluationInputs,
   type SGDOptions,

@@ -86,8 +86,11 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
    * and adapts to what the steps do to the loss of the summary's batch; see `docs/damping.md`.
    */
   readonly damping?: number | readonly number[] | "auto";
-  /** Steps from one summary to the next; 10 by default. */
-  readonly periodHg?: number;
+  /**
+   * Steps from one summary to the next; 10 by default. Or "auto": 10, or so many more that summaries cost no more than the steps
+   * between them, by the products in the graphs at the first summary; see `docs/cost.md`.
+   */
+  readonly periodHg?: number | "auto";
   /**
    * Every so many summaries take the third derivatives, 1 by default: each does. The others cost less; D is then estimated from
    * the last ones, taken to be the same for directions of the same norm.
@@ -174,7 +177,7 @@ export interface NewtonSettings {
   readonly damping: number | readonly number[];
   /** Whether damping adapts to what steps do. */
   readonly auto: boolean;
-  readonly periodHg: number;
+  readonly periodHg: number | "auto";
   readonly periodOrder3: number;
   readonly momLrs: number;
   readonly medianLrs: number;
@@ -205,7 +208,11 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
   const { medianLrs = auto && !options.momLrs ? AUTO_MEDIAN : 1 } = options;
   const { momLrs = medianLrs > 1 ? 0 : 0.5 } = options;
   const { summaryMode = "train", periodOrder3 = 1 } = options;
-  checkWhole("periodHg", periodHg, 1);
+  if (periodHg !== "auto") checkWhole("periodHg", periodHg, 1);
+  else if (options.gradientData)
+    throw new OptionError(
+      'periodHg: "auto" weighs a summary against a step on a batch; with gradientData, give a number',
+    );
   checkWhole("periodOrder3", periodOrder3, 1);
   checkShare("momLrs", momLrs);
   checkWhole("medianLrs", medianLrs, 1);

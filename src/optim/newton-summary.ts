@@ -15,6 +15,7 @@ import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "
 import { checkIdentity, checkProgress, type Identity, identityOf, type StepperState } from "./saved-state.ts";
 import { placeSchedules, type Schedule, type Scheduled } from "./schedule.ts";
 import { type Moved, type Proposal, Stepper } from "./stepper.ts";
+import { periodOf, type Taken } from "./summary-cost.ts";
 import { takeSummary } from "./take-summary.ts";
 import { resolveTarget } from "./target.ts";
 
@@ -26,6 +27,8 @@ export interface NewtonSummaryState extends Identity {
   /** With cubic regularisation. */
   readonly dampingInt?: number;
   readonly rates: RateState;
+  /** With `periodHg: "auto"`, once it is chosen. */
+  readonly period?: number;
   /** With automatic damping. */
   readonly auto?: AutoState;
   readonly stepper: StepperState;
@@ -56,6 +59,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   #damping: Float64Array;
   #dampingInt: number | undefined;
   #auto: AutoState | undefined;
+  #period: number | undefined;
   readonly #schedules: Schedule[] = [];
   #step = 0;
   #disposed = false;
@@ -67,6 +71,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     this.#options = options;
     this.#damping = dampingByGroup(settings.damping, this.groups.length);
     if (settings.auto) this.#auto = { successes: 0 };
+    if (settings.periodHg !== "auto") this.#period = settings.periodHg;
     const { regularization } = settings.solve;
     this.#dampingInt = "dampingInt" in regularization ? regularization.dampingInt : undefined;
   }
@@ -126,6 +131,11 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     if (this.#dampingInt === undefined) throw new OptionError("dampingInt would be ignored with nesterov.use false");
     checkNonNegative("dampingInt", value);
     this.#dampingInt = value;
+  }
+
+  /** Steps from one summary to the next; undefined where it is "auto" and no summary was taken yet. */
+  get periodHg(): number | undefined {
+    return this.#period;
   }
 
   /** Saves and restores a schedule's state with its own; schedules call it when they are made. */
@@ -194,6 +204,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
         damping: this.damping,
         ...(this.#dampingInt === undefined ? {} : { dampingInt: this.#dampingInt }),
         rates: structuredClone(this.#rates),
+        ...(this.#settings.periodHg === "auto" && this.#period !== undefined && { period: this.#period }),
         ...(this.#auto && { auto: structuredClone(this.#auto) }),
         stepper: await this.#onEngine(() => this.#stepper.state()),
         hgLoader: structuredClone(this.#options.hgLoader?.state),
@@ -213,7 +224,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       checkIdentity(this.#identity(), saved);
       const state = saved as NewtonSummaryState;
       checkProgress(state, this.groups.length, this.#settings);
-      const { step, damping, dampingInt, rates, auto, stepper } = state;
+      const { step, damping, dampingInt, rates, period, auto, stepper } = state;
       const cubic = (has: boolean): string => (has ? "nesterov, with a dampingInt" : "nesterov.use false");
       const [expected, found] = [this.#dampingInt !== undefined, dampingInt !== undefined].map(cubic);
       if (expected !== found)
@@ -224,6 +235,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       this.#dampingInt = dampingInt;
       this.#rates = structuredClone(rates);
       this.#auto = structuredClone(auto);
+      if (this.#settings.periodHg === "auto") this.#period = period;
     });
   }
 
@@ -291,7 +303,12 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     const { gradientData } = this.#options;
     if (gradientData && input)
       throw new OptionError("step: a batch or gradient would be ignored beside gradientData: call it without");
-    return gradientData ? { batches: gradientData } : stepInput(input);
+    const source = gradientData ? { batches: gradientData } : stepInput(input);
+    if ("gradient" in source && this.#settings.periodHg === "auto")
+      throw new OptionError(
+        'periodHg: "auto" weighs a summary against a step on a batch; with gradients, give a number',
+      );
+    return source;
   }
 
   /** A step under the policy for numbers that are not finite. */
@@ -314,7 +331,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   }
 
   async #advance(input: StepSource, signal: AbortSignal | undefined): Promise<StepResult> {
-    const due = this.#step % this.#settings.periodHg === 0 || !this.#rates.smoothed;
+    const due = !this.#period || this.#step % this.#period === 0 || !this.#rates.smoothed;
     if (due) return await this.#summaryStep(input, signal);
     const learningRates = this.learningRates;
     const waits = this.#rates.summaries <= this.#settings.warmup;
@@ -342,11 +359,12 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
         this.#stepper.discard(proposal);
         throw error;
       });
-      const { rates, record, damping, auto } = considered;
+      const { rates, record, damping, auto, taken } = considered;
       const loss = await this.#stepper.take(proposal, considered.moved);
       this.#rates = rates;
       this.#damping = damping;
       this.#auto = auto;
+      if ("batch" in input) this.#period ??= periodOf(this.#stepper.parts, this.#settings, input.batch, taken);
       this.#report(record, proposal.norms);
       return { step: this.#step, loss: loss ?? Number.NaN, learningRates: this.learningRates, update: record };
     });
@@ -354,16 +372,17 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
   /** A summary, and all that follows from it; nothing is changed. */
   async #considered(proposal: Proposal, batches: HgBatches, signal: AbortSignal | undefined): Promise<Considered> {
-    const { rates, record, last } = await this.#nextRates(proposal, batches, signal);
+    const { rates, record, last, samples } = await this.#nextRates(proposal, batches, signal);
+    const taken = { ...(last.batch && { batch: last.batch }), samples };
     if (!this.#auto) {
       const moved = await this.#stepper.moved(proposal, this.#applied(rates, this.#damping));
-      return { rates, record, damping: this.#damping, auto: undefined, moved };
+      return { rates, record, damping: this.#damping, auto: undefined, moved, taken };
     }
     const watch = structuredClone({ ...last, decrement: decrementOf(record) });
     const mode = this.#settings.summaryMode;
     const ratesAt = (damping: Float64Array): Float64Array => this.#applied(rates, damping);
     const tried = await adapt(this.#stepper, { proposal, mode, ratesAt, watch }, this.#auto, this.#damping);
-    return { rates, record, ...tried };
+    return { rates, record, ...tried, taken };
   }
 
   /** The summary along a proposal's directions, and the rates that follow; nothing is changed. */
@@ -371,21 +390,24 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     proposal: Proposal,
     batches: HgBatches,
     signal: AbortSignal | undefined,
-  ): Promise<{ rates: RateState; record: UpdateRecord; last: Omit<Watch, "decrement"> }> {
+  ): Promise<{ rates: RateState; record: UpdateRecord; last: Omit<Watch, "decrement">; samples: number }> {
     const order3 = takesOrder3(this.#rates, this.#settings);
     const warn = (message: string): void => this.#warn(message, "microbatches");
     const mean = new SummaryMean();
     let last: Omit<Watch, "decrement"> | undefined;
+    let samples = 0;
     for await (const batch of batches) {
       const random = this.#stepper.random.state;
       const inputs = { directions: proposal.directions, batch, order3, signal, warn };
       const part = await takeSummary(this.#stepper, this.#settings, inputs);
-      mean.add(batch ? samplesOf(batch) : 1, part);
+      const size = batch ? samplesOf(batch) : 1;
+      samples += size;
+      mean.add(size, part);
       last = { ...(batch && { batch }), random, loss: part.loss };
     }
     const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
     const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };
-    return { ...nextRates(this.#rates, mean.result(), proposal.norms, settings), last: last! };
+    return { ...nextRates(this.#rates, mean.result(), proposal.norms, settings), last: last!, samples };
   }
 
   /** The batches for a summary. */
@@ -439,6 +461,8 @@ interface Considered {
   readonly record: UpdateRecord;
   readonly damping: Float64Array;
   readonly auto: AutoState | undefined;
+  /** What the summary was taken of: how many samples, and the last batch of them. */
+  readonly taken: Taken;
   /** The parameters after the step. */
   readonly moved: Moved;
 }

@@ -71,6 +71,7 @@ interface Progress {
   readonly damping: Float64Array;
   readonly dampingInt?: number;
   readonly rates: RateState;
+  readonly period?: number;
   readonly auto?: AutoState;
 }
 
@@ -126,7 +127,7 @@ export function checkStepper(
 
 /** @throws StateError where it is damaged: a number that is none, or arrays that do not fit the groups */
 export function checkProgress(
-  { step, damping, dampingInt, rates, auto }: Progress,
+  { step, damping, dampingInt, rates, period, auto }: Progress,
   groups: number,
   { averaging, clipping, normalizeDirs, medianLrs, auto: adapts }: NewtonSettings,
 ): void {
@@ -140,6 +141,7 @@ export function checkProgress(
   checkArrays(rates, { smoothed: groups, D: groups, order3: groups, scale: groups });
   checkClipped(rates.clipped, groups, clipping);
   checkSolved(rates, groups, medianLrs);
+  if (period !== undefined && !(whole(period) && period > 0)) throw new StateError(`state: period is ${period}`);
   checkAuto(auto, adapts);
   if (rates.summaries > 0 && (rates.scale !== undefined) !== normalizeDirs)
     throw new StateError(`state: normalizeDirs: expected ${normalizeDirs}, found ${!normalizeDirs}`);

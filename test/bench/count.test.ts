@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { productFlops } from "../../bench/count.ts";
 import type { ModelName } from "../../bench/request.ts";
 import { forwardSource, makeSubject } from "../../bench/subject.ts";
 import { gradients } from "../../src/derive/index.ts";
 import { dataInputs, specOf, variableInput } from "../../src/engine/index.ts";
 import { type Graph, GraphBuilder, graphOf } from "../../src/graph/index.ts";
 import { Linear, losses, objective, ReLU, Sequential } from "../../src/nn/index.ts";
+import { productFlops } from "../../src/ops/index.ts";
 import { SGDUpdater } from "../../src/optim/index.ts";
 import { type StepParts, stepSource } from "../../src/optim/step-graph.ts";
 import { nameGroups, partition } from "../../src/summary/index.ts";

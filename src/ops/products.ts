@@ -1,18 +1,16 @@
-import { concrete, type Graph, type Node, type Shape } from "../src/graph/index.ts";
-import type { Primitive } from "../src/ops/index.ts";
-import { sizeOf } from "../src/util/ndarray.ts";
+import { concrete, type Graph, type Node, type Shape } from "../graph/index.ts";
+import { sizeOf } from "../util/ndarray.ts";
 
 /**
  * The extents of the sums that a product is made of: one multiplication and one addition for each of their entries. A form
  * of results z [N, O, …places] and weights w [O, C / groups, …kernel] sums over all of z and all but the first axis of w.
  */
-const EXTENTS: Readonly<Partial<Record<Primitive, (node: Node) => Shape>>> = {
+const EXTENTS: Readonly<Record<string, (node: Node) => Shape>> = {
   matmul: ({ shape, inputs: [x] }) => [...shape, x!.shape.at(-1)!],
   conv: ({ shape, inputs: [, w] }) => form(shape, w!.shape),
   convInput: ({ inputs: [z, w] }) => form(z!.shape, w!.shape),
   convWeight: ({ shape, inputs: [, z] }) => form(z!.shape, shape),
 };
-
 function form(results: Shape, weights: Shape): Shape {
   return [...results, ...weights.slice(1)];
 }
@@ -23,7 +21,7 @@ function form(results: Shape, weights: Shape): Shape {
  */
 export function productFlops({ nodes }: Graph, samples: number): number {
   return nodes.reduce((sum, node) => {
-    const extents = EXTENTS[node.op.name as Primitive]?.(node);
+    const extents = EXTENTS[node.op.name]?.(node);
     return extents ? sum + 2 * sizeOf(concrete(extents, samples)) : sum;
   }, 0);
 }

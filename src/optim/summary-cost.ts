@@ -1,0 +1,78 @@
+import { samplesOf, specOf } from "../engine/index.ts";
+import type { Loss, Module } from "../nn/index.ts";
+import { productFlops } from "../ops/index.ts";
+import { summarySource } from "../summary/index.ts";
+import type { Batch } from "../util/ndarray.ts";
+import { type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
+import { lossSource, type StepParts, stepSource } from "./step-graph.ts";
+import { resolveTarget } from "./target.ts";
+
+/** Summaries cost as much as the steps between them at most, reckoned by the products of the compiled graphs. */
+const SHARE = 1;
+
+/** The shortest period that is chosen. */
+const LEAST_PERIOD = 10;
+
+/** The largest summary batch that is chosen, unless a step's is larger. */
+const MOST_SAMPLES = 1000;
+
+/** With `damping: "auto"`, the loss of the summary's batch is taken again before the steps of a period and after them. */
+const LOSSES = 2;
+
+/** What a summary is taken of: how many samples, and one of its batches; none for a model without inputs. */
+export interface Taken {
+  readonly batch?: Batch;
+  readonly samples: number;
+}
+
+type Settings = Pick<NewtonSettings, "auto" | "periodOrder3" | "summaryMode">;
+
+/** FLOPs of the products of one step. */
+function stepCost(parts: StepParts, batch: Batch | undefined): number {
+  const { graph } = stepSource(parts, { kind: "batch", spec: specOf(batch) });
+  return productFlops(graph, batch ? samplesOf(batch) : 1);
+}
+
+/** FLOPs of the products of a summary, in the mean over those with and without third derivatives, for each of its samples. */
+function summaryCost(
+  { objective, groups }: StepParts,
+  { auto, periodOrder3, summaryMode: mode }: Settings,
+  batch: Batch | undefined,
+): number {
+  const samples = batch ? samplesOf(batch) : 1;
+  const summary = (order3: boolean): number => {
+    const { graph, plan } = summarySource(objective, groups, batch, { mode, order3 });
+    return [graph, ...plan.rest.map((pass) => pass.graph)].reduce((sum, each) => sum + productFlops(each, samples), 0);
+  };
+  const thirds = 1 / periodOrder3;
+  const mean = thirds * summary(true) + (thirds < 1 ? (1 - thirds) * summary(false) : 0);
+  const losses = auto ? LOSSES * productFlops(lossSource(objective, specOf(batch), mode).graph, samples) : 0;
+  return (mean + losses) / samples;
+}
+
+/**
+ * `periodHg: "auto"`: the shortest period, 10 or more, in which summaries cost no more than the steps do.
+ * @param step the batch of a step.
+ */
+export function periodOf(parts: StepParts, settings: Settings, step: Batch | undefined, summary: Taken): number {
+  const cost = summary.samples * summaryCost(parts, settings, summary.batch);
+  const steps = SHARE * stepCost(parts, step);
+  // A step may have no products at all.
+  return steps > 0 ? Math.max(LEAST_PERIOD, Math.ceil(cost / steps)) : LEAST_PERIOD;
+}
+
+/**
+ * How many samples suit the summaries of a {@link NewtonSummary}: so many that, taken every `periodHg` steps (10 with "auto"),
+ * they cost no more than the steps do; but no fewer than a step's, and otherwise 1000 at most. Costs are those of the products
+ * in the graphs, so that the same is found on every machine.
+ * @param batch of a step.
+ * @throws OptionError, PartitionError
+ */
+export function summaryBatchSize(model: Module, loss: Loss, batch: Batch, options: NewtonSummaryOptions = {}): number {
+  const settings = newtonSettings(options, false);
+  const { updater, periodHg } = settings;
+  const parts = { ...resolveTarget(model, loss, options.partition), updater, clipGradNorm: options.clipGradNorm };
+  const period = periodHg === "auto" ? LEAST_PERIOD : periodHg;
+  const most = (SHARE * period * stepCost(parts, batch)) / summaryCost(parts, settings, batch);
+  return Math.max(samplesOf(batch), Math.min(MOST_SAMPLES, Math.floor(most) || 0));
+}
