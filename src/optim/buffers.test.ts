@@ -221,7 +221,7 @@ describe("groups with a loss that contains the model", () => {
       const own = new ReferenceEngine();
       const model = makeModel();
       model.gain.weight.requiresGrad = false;
-      const options = { engine: own, periodHg: 2, log: () => {} };
+      const options = { engine: own, damping: 0.3, periodHg: 2, log: () => {} };
       const optimizer = whole
         ? await NewtonSummary.create(model, losses.crossEntropy, options)
         : await NewtonSummary.create(

@@ -112,7 +112,7 @@ describe("rates are clipped", () => {
 describe("an optimiser that clips", () => {
   const engine = new ReferenceEngine();
   const make = (options: NewtonSummaryOptions): Promise<NewtonSummary> =>
-    NewtonSummary.create(classifier(), losses.nll, { engine, periodHg: 1, log: () => {}, ...options });
+    NewtonSummary.create(classifier(), losses.nll, { engine, damping: 0.3, periodHg: 1, log: () => {}, ...options });
 
   test("keeps the rates as they were solved in the record, and goes on exactly from a saved state", async () => {
     const options: NewtonSummaryOptions = {

@@ -29,7 +29,7 @@ export interface HgSource {
 export interface NesterovOptions {
   /** Whether the rates are regularised so; true by default. */
   readonly use?: boolean;
-  /** λ_int, at least 0; 1 by default, 10 with `damping: "auto"`. */
+  /** λ_int, at least 0; 10 by default with automatic damping, else 1. */
   readonly dampingInt?: number;
   /** How much of the running average of D is kept, in [0, 1); 0 by default. */
   readonly momOrder3?: number;
@@ -82,8 +82,8 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   /** Short for the SGD updater's dampening. */
   readonly momentumDamp?: number;
   /**
-   * λ₁: the rates are multiplied by it, one number or one for each group; above 0, 0.3 by default. Or "auto": it begins at 0.3
-   * and adapts to what the steps do to the loss of the summary's batch; see `docs/damping.md`.
+   * λ₁: the rates are multiplied by it. "auto" (default) begins at 0.3 and adapts it to what the steps do to the loss of the
+   * summary's batch; see `docs/damping.md`. Or a number above 0, or one for each group, that stays.
    */
   readonly damping?: number | readonly number[] | "auto";
   /**
@@ -96,9 +96,9 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
    * the last ones, taken to be the same for directions of the same norm.
    */
   readonly periodOrder3?: number;
-  /** How much of the previous rates is kept, in [0, 1); 0.5 by default, 0 with `medianLrs` or `damping: "auto"`. */
+  /** How much of the previous rates is kept, in [0, 1); 0 by default with `medianLrs` or automatic damping, else 0.5. */
   readonly momLrs?: number;
-  /** Each rate is its median over so many summaries, before negative ones are removed; 1 by default, 9 with `damping: "auto"`. */
+  /** Each rate is its median over so many summaries, before negative ones are removed; 9 by default with automatic damping, else 1. */
   readonly medianLrs?: number;
   /** Instead of cubic regularisation: added to the diagonal of H̄. */
   readonly ridge?: number;
@@ -203,7 +203,7 @@ export interface NewtonSettings {
  */
 export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): NewtonSettings {
   refuseUnknown("NewtonSummary", options, KNOWN);
-  const { damping = 0.3, periodHg = 10, notFound = "recover", microbatch } = options;
+  const { damping = "auto", periodHg = 10, notFound = "recover", microbatch } = options;
   const auto = damping === "auto";
   const { medianLrs = auto && !options.momLrs ? AUTO_MEDIAN : 1 } = options;
   const { momLrs = medianLrs > 1 ? 0 : 0.5 } = options;

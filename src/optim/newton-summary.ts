@@ -105,12 +105,20 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     return this.#applied(this.#rates, this.#damping);
   }
 
+  /** Whether λ₁ adapts by itself. */
+  get adapts(): boolean {
+    return this.#settings.auto;
+  }
+
   /** λ₁ of each group, a copy. */
   get damping(): Float64Array {
     return this.#damping.slice();
   }
 
-  /** Changes λ₁, and with it the rates, from the next step on: one number, or one for each group. @throws OptionError */
+  /**
+   * Changes λ₁, and with it the rates, from the next step on: one number, or one for each group. If it adapts it goes on from there.
+   * @throws OptionError
+   */
   set damping(value: number | ArrayLike<number>) {
     this.#damping = dampingByGroup(value, this.groups.length);
   }

@@ -10,6 +10,7 @@ const engine = new ReferenceEngine();
 const make = (model: Module, options: NewtonSummaryOptions = {}): Promise<NewtonSummary> =>
   NewtonSummary.create(model, losses.nll, {
     engine,
+    damping: 0.3,
     periodHg: 2,
     periodOrder3: 3,
     updater: new SGDUpdater(),

@@ -13,6 +13,8 @@ export interface Scheduled {
   /** λ₁ of each group. */
   get damping(): Float64Array;
   set damping(value: number | ArrayLike<number>);
+  /** Whether λ₁ adapts by itself. */
+  readonly adapts: boolean;
   /** λ_int; undefined without cubic regularisation. */
   get dampingInt(): number | undefined;
   set dampingInt(value: number);
@@ -212,6 +214,10 @@ function multiply(
 function checkTarget(name: string, target: Scheduled, applyTo: AppliesTo, min: number | readonly number[]): void {
   if (applyTo === "dampingInt" && target.dampingInt === undefined)
     throw new OptionError(`${name}: applyTo "dampingInt" would be ignored by an optimiser with nesterov.use false`);
+  if (applyTo === "damping" && target.adapts)
+    throw new OptionError(
+      `${name}: automatic damping would undo what it does: give the optimiser a number for damping`,
+    );
   const places = applyTo === "damping" ? target.damping.length : 1;
   if (typeof min !== "number" && min.length !== places)
     throw new OptionError(`${name}: min must be one number or ${places}; found ${min.length}`);
