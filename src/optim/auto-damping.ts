@@ -69,7 +69,10 @@ export function judge({ successes, watch, first }: AutoState, after: number): { 
   return { factor: spoils(watch, after, first) ? SPOILED : FAILURE, successes: 0 };
 }
 
-/** Damping times a factor, 1 at most: beyond the minimum of its model a summary says nothing. */
+/** Beyond twice the minimum of the quadratic model along its own step, the model itself foresees a rise. */
+const MOST = 2;
+
+/** Damping times a factor. */
 export function damped(damping: Float64Array, factor: number): Float64Array {
-  return damping.map((value) => Math.min(1, value * factor));
+  return damping.map((value) => Math.min(MOST, value * factor));
 }
