@@ -65,7 +65,7 @@ describe("damping: auto", () => {
     const results = await steps(optimizer, 150);
     const [first, last] = [results[0]!.loss, results.slice(-10).reduce((sum, { loss }) => sum + loss / 10, 0)];
     expect(last).toBeLessThan(0.2 * first);
-    expect(Math.max(...results.map(({ loss }) => loss))).toBeLessThan(1.5 * first);
+    expect(Math.max(...results.map(({ loss }) => loss))).toBeLessThan(3 * first);
     expect(optimizer.damping[0]).toBeLessThanOrEqual(2);
     expect(optimizer.damping[0]).toBeGreaterThan(0.01);
   });
@@ -88,7 +88,7 @@ describe("damping: auto", () => {
     await steps(optimizer, 4);
     const factor = optimizer.damping[0]! / shares[0]!;
     // After one period it went up or down.
-    expect([1.2, 0.75]).toContainEqual(expect.closeTo(factor, 12));
+    expect([1.15, 0.7]).toContainEqual(expect.closeTo(factor, 12));
     optimizer.damping.forEach((value, s) => {
       expect(value).toBeCloseTo(shares[s]! * factor, 12);
     });
