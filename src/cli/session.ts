@@ -28,6 +28,8 @@ export interface RunConfig {
   readonly dataset: string;
   readonly model: string;
   readonly "test samples": number;
+  /** Of the training and of the test data, so that a run does not go on with other ones. */
+  readonly data: string;
   /** Where not all samples of both sets are. */
   readonly evaluated?: string;
   readonly settings: TrainSettings;
@@ -67,7 +69,7 @@ export async function openSession(settings: TrainSettings, given: ReadonlySet<st
         evaluations: { train: evaluationLoader(evaluated[0]), test: evaluationLoader(evaluated[1]) },
         epochs: settings.epochs ?? Math.ceil(steps! / trainLoader.length),
         ...(steps !== undefined && { steps }),
-        config: configOf(settings, { train, test, evaluated, text }),
+        config: await configOf(settings, { train, test, evaluated, text }),
       },
       dispose: async () => {
         await optimizer.dispose();
@@ -98,13 +100,17 @@ interface Described {
   readonly text: string;
 }
 
-function configOf(settings: TrainSettings, { train, test, evaluated, text }: Described): Record<string, unknown> {
+async function configOf(
+  settings: TrainSettings,
+  { train, test, evaluated, text }: Described,
+): Promise<Record<string, unknown>> {
   const all = evaluated[0].length === train.length && evaluated[1].length === test.length;
   return {
     method: optimizerEntry(settings.optimizer).title,
     dataset: datasetEntry(settings.dataset).title(settings.data ?? ""),
     model: text,
     "test samples": test.length,
+    data: `${await train.fingerprint()} ${await test.fingerprint()}`,
     ...(!all && {
       evaluated: `${formatCount(evaluated[0].length)} training samples, ${formatCount(evaluated[1].length)} test samples`,
     }),

@@ -151,3 +151,22 @@ describe("parts", () => {
     expect(await labels(numbered(100).split(0.9, { seed: 2 })[1])).not.toEqual(await labels(validation));
   });
 });
+
+it("a fingerprint tells of other samples, targets and sizes, and of nothing else", async () => {
+  const made = (change: (x: number[][], y: number[]) => void = () => {}) => {
+    const x = Array.from({ length: 70 }, (_, i) => [i, 2 * i]);
+    const y = x.map((_, i) => i % 3);
+    change(x, y);
+    return Dataset.fromArrays(x, y);
+  };
+  const own = await made().fingerprint();
+  expect(own).toMatch(/^[0-9a-f]{16}$/);
+  expect(await made().fingerprint()).toBe(own);
+  const others = await Promise.all([
+    made((x) => x[3]!.reverse()).fingerprint(),
+    made((_, y) => y.reverse()).fingerprint(),
+    made((...both) => both.forEach((each) => void each.pop())).fingerprint(),
+    made().split(0.5)[0].fingerprint(),
+  ]);
+  expect(new Set([own, ...others]).size).toBe(5);
+});

@@ -8,6 +8,9 @@ import { floatsOf, type Nested, targetsOf } from "./nested.ts";
 import { areImages, arraySamples, type Samples } from "./samples.ts";
 import type { Transform } from "./transforms.ts";
 
+/** Samples that a fingerprint is taken of, at even distances. */
+const FINGERPRINTED = 64;
+
 /** How {@link Dataset.split} shuffles. */
 export interface SplitOptions {
   /** A whole number (its low 32 bits count) that determines which samples go where (default 0). */
@@ -98,6 +101,27 @@ export class Dataset implements BatchSource {
   }
 
   /**
+   * Tells this data set from others: a hash of its size, of the names of its samples where they are files, and else of some of
+   * the samples, as a first epoch would have them; of the targets of those too.
+   */
+  async fingerprint(): Promise<string> {
+    const count = Math.min(FINGERPRINTED, this.length);
+    const indices = Uint32Array.from(
+      { length: count },
+      (_, i) => this.#indices[Math.floor((i * this.length) / count)]!,
+    );
+    const parts = await Promise.all([this.#x, this.#y].map((samples) => this.#characteristic(samples, indices)));
+    return await digest([new TextEncoder().encode(String(this.length)), ...parts]);
+  }
+
+  async #characteristic(samples: Samples, indices: Uint32Array): Promise<Uint8Array> {
+    const { names } = samples;
+    if (names) return new TextEncoder().encode(Array.from(this.#indices, (index) => names[index]!).join("\n"));
+    const { data } = await samples.gather(indices, FIRST_DRAW);
+    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  /**
    * The same samples, their images put through `transforms` in this order, in place of those before. Random ones are a
    * pure function of the loader's seed, the epoch and the stored sample. Where the list does not end in a `normalize`,
    * the data set's own stays.
@@ -183,6 +207,18 @@ export class Dataset implements BatchSource {
       );
     return first;
   }
+}
+
+/** 16 hexadecimal digits. */
+async function digest(parts: readonly Uint8Array[]): Promise<string> {
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
+  return Array.from(hash.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function isNested(value: NDArray | Nested): value is Nested {

@@ -13,6 +13,8 @@ export interface Samples {
   readonly shape: readonly number[];
   /** Whether other threads put them together meanwhile; a loader then asks for them ahead of their use. */
   readonly elsewhere?: boolean;
+  /** What each is called, where they are files; the content of a file may change. */
+  readonly names?: readonly string[];
   /** A new array of shape [indices.length, ...shape], at once or later; every index is in 0 … length − 1. */
   gather(indices: Uint32Array, draw: Draw): NDArray | Promise<NDArray>;
   /** Lets go of whatever else than memory they hold. */

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { decodeSafetensors } from "../interop/index.ts";
 import { DataError, OptionError } from "../util/errors.ts";
+import { encodeTree } from "./checkpoint.ts";
 import { obstacle, RunDirectory, readMetrics } from "./file-store.ts";
 import type { StepEvent, TrainEvent } from "./metrics.ts";
 import type { RunState } from "./train.ts";
@@ -39,7 +40,7 @@ function step(number: number): TrainEvent {
   };
 }
 
-const state = { progress: { epoch: 1, learningRates: Float64Array.of(0.1) } } as unknown as RunState;
+const state = { progress: { epoch: 1, step: 5, learningRates: Float64Array.of(0.1) } } as unknown as RunState;
 
 test.skipIf(!existsSync("/proc/self"))("a folder that cannot be made is one clear error", () => {
   expect(() => RunDirectory.create("/proc/none/run")).toThrow("no folder can be made at /proc/none");
@@ -132,6 +133,18 @@ describe("a run's folder", () => {
     again.append(step(7));
     expect(readMetrics(path)).toEqual([step(0), step(7)]);
     again.close();
+  });
+
+  test("says which file is damaged", async () => {
+    const directory = RunDirectory.create(path);
+    await directory.saveCheckpoint(state);
+    const file = join(path, "checkpoint.safetensors");
+    const whole = readFileSync(file);
+    for (const bytes of [whole.subarray(0, 100), whole.subarray(0, -1), encodeTree({ lines: 1 })]) {
+      writeFileSync(file, bytes);
+      expect(() => directory.checkpoint()).toThrow(DataError);
+      expect(() => directory.checkpoint()).toThrow(`${file} is damaged: `);
+    }
   });
 
   test("says what it lacks for that", async () => {

@@ -16,15 +16,25 @@ import type { StateDict } from "../nn/index.ts";
 import { DataError, OptionError } from "../util/errors.ts";
 import { decodeTree, encodeTree } from "./checkpoint.ts";
 import { parseMetrics, type TrainEvent } from "./metrics.ts";
+import { takeLock } from "./node-lock.ts";
 import type { RunState } from "./train.ts";
 
 const METRICS = "metrics.jsonl";
 const CHECKPOINT = "checkpoint.safetensors";
+const LOCK = "lock";
 
 /** A run's state together with how many metrics had been written by then. */
 interface Saved {
   readonly lines: number;
   readonly state: RunState;
+}
+
+/** @throws DataError for what is none, as far as it is used here */
+function checkedSaved(found: unknown): Saved {
+  const { lines, state } = (found ?? {}) as Partial<Saved>;
+  if (!Number.isSafeInteger(lines) || !Number.isSafeInteger(state?.progress?.step))
+    throw new DataError("expected the state of a run, and how many metrics there were");
+  return found as Saved;
 }
 
 /** Node's own recursive mkdir never returns below folders such as /proc, so each level is made by itself. */
@@ -63,6 +73,11 @@ export class RunDirectory {
   /** The folder of an earlier run. @throws DataError where it has no metrics */
   static open(path: string): RunDirectory {
     return new RunDirectory(path, readMetrics(path).length);
+  }
+
+  /** Keeps other processes from writing here until it is released. @returns how. @throws StateError where another one does */
+  lock(): () => void {
+    return takeLock(join(this.path, LOCK));
   }
 
   /** Appends an event to the metrics. @throws DataError where it cannot be written */
@@ -138,7 +153,11 @@ export class RunDirectory {
   #checkpoint(): Saved {
     const bytes = contents(this.path, CHECKPOINT);
     if (!bytes) throw new DataError(`${this.path} has no ${CHECKPOINT}: the run ended before its first epoch did`);
-    return decodeTree(bytes) as Saved;
+    try {
+      return checkedSaved(decodeTree(bytes));
+    } catch (cause) {
+      throw new DataError(`${join(this.path, CHECKPOINT)} is damaged: ${(cause as Error).message}`, { cause });
+    }
   }
 }
 

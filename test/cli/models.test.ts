@@ -1,4 +1,5 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -82,6 +83,41 @@ test.each([
   };
   expect(results(name)).toEqual(results(`${name}-whole`));
   expect(results(name)[3]).toEqual(expect.any(Number));
+});
+
+test("a run goes on with its own data and checkpoint only, and nobody else's", async () => {
+  const data = join(directory, "data/changing");
+  cpSync(join(directory, "data/cifar10"), data, { recursive: true });
+  const settings = "--dataset cifar10 --data data/changing --layers 5 --optimizer adam --threads 1";
+  expect((await grnewt(`${settings} --epochs 1 --out changing`)).status).toBe(0);
+  const refused = async (file: string, content: string | Uint8Array): Promise<string> => {
+    const path = join(directory, file);
+    const before = existsSync(path) ? readFileSync(path) : undefined;
+    writeFileSync(path, content);
+    const { status, stdout, stderr } = await grnewt("--resume changing --epochs 2");
+    expect([status, stdout]).toEqual([1, ""]);
+    if (before) writeFileSync(path, before);
+    return stderr;
+  };
+  const images = readFileSync(join(data, "data_batch_1.bin"));
+  expect(await refused("data/changing/data_batch_1.bin", images.subarray(0, 23 * (1 + PIXELS)))).toMatch(
+    /its data were 24 training and 6 test samples \(fingerprint .*\); now they are 23 training and 6 test samples/,
+  );
+  const other = Uint8Array.from(images);
+  other[PIXELS]! ^= 255;
+  expect(await refused("data/changing/data_batch_1.bin", other)).toMatch(
+    /its data were (24 training and 6 test samples \(fingerprint )(\w+) (\w+)\); now they are \1(?!\2)\w+ \3\)\n$/,
+  );
+  const checkpoint = readFileSync(join(directory, "changing/checkpoint.safetensors"));
+  expect(await refused("changing/checkpoint.safetensors", checkpoint.subarray(0, 1000))).toMatch(
+    /^grnewt: changing.checkpoint\.safetensors is damaged: /,
+  );
+  expect(await refused("changing/lock", String(process.pid))).toMatch(
+    /^grnewt: changing.lock: process \d+ is at work here/,
+  );
+  writeFileSync(join(directory, "changing/lock"), String(spawnSync(process.execPath, ["--version"]).pid));
+  expect((await grnewt("--resume changing --epochs 2")).status).toBe(0);
+  expect(existsSync(join(directory, "changing/lock"))).toBe(false);
 });
 
 test("an image that cannot be read ends a run, which goes on from there once it is mended", async () => {

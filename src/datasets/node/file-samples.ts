@@ -1,4 +1,5 @@
 import { setMaxListeners } from "node:events";
+import { basename, dirname, join } from "node:path";
 import { type NDArray, sizeOf } from "../../util/ndarray.ts";
 import { sampleSeeds } from "../draw.ts";
 import type { ImageShape } from "../image.ts";
@@ -24,6 +25,8 @@ export function fileSamples(
     length: paths.length,
     shape,
     elsewhere: true,
+    // The end of the path: a folder may be moved.
+    names: paths.map((path) => join(basename(dirname(path)), basename(path))),
     gather: async (indices, draw) => {
       const seeds = sampleSeeds(draw);
       const tasks = Array.from(indices, (i) => ({ path: paths[i]!, transforms, seed: seeds(i), shape }));
