@@ -39,8 +39,8 @@ export const TRIES = 30;
 /** What damping is multiplied by where a step, or the steps of a period, spoiled the loss. */
 export const SPOILED = 0.25;
 
-/** Damping rises and falls with the share of periods that lower the loss; it stays where 72 % do. */
-const [SUCCESS, FAILURE] = [1.15, 0.7];
+/** Damping rises and falls with the share of periods that lower the loss; it stays where 64 % do. */
+const [SUCCESS, FAILURE] = [1.2, 0.72];
 
 /** After so many successes in a row damping is far too small, and rises faster. */
 const [RUN, RISE] = [8, 2];
