@@ -1,5 +1,6 @@
 import type { Mode } from "../engine/index.ts";
 import { type AutoState, damped, judge, SPOILED, spoils, TRIES, type Watch } from "./auto-damping.ts";
+import { lossOf } from "./loss-of.ts";
 import type { Moved, Proposal, Stepper } from "./stepper.ts";
 
 /** A step that automatic damping is to take. */
@@ -24,7 +25,7 @@ export async function adapt(
   from: Float64Array,
 ): Promise<{ damping: Float64Array; moved: Moved; auto: AutoState }> {
   const past = auto.watch;
-  const { factor, successes } = judge(auto, past ? await stepper.lossOf(past.batch, mode, past.random) : 0);
+  const { factor, successes } = judge(auto, past ? await lossOf(stepper, past, mode) : 0);
   const first = auto.first ?? watch.loss;
   let damping = damped(from, factor);
   for (let left = TRIES; ; left--) {
@@ -37,14 +38,9 @@ export async function adapt(
 }
 
 /** The watched loss with other parameters, which are freed where that fails. */
-async function lossAfter(
-  stepper: Stepper,
-  { batch, random }: Watch,
-  mode: Mode | undefined,
-  moved: Moved,
-): Promise<number> {
+async function lossAfter(stepper: Stepper, watch: Watch, mode: Mode | undefined, moved: Moved): Promise<number> {
   try {
-    return await stepper.lossOf(batch, mode, random, moved);
+    return await lossOf(stepper, watch, mode, moved);
   } catch (error) {
     stepper.engine.release(...Object.values(moved));
     throw error;

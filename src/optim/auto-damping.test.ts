@@ -152,6 +152,7 @@ describe("damping: auto", () => {
       { ...state.auto!, successes: -1 },
       { ...state.auto!, watch: { ...state.auto!.watch!, loss: Number.NaN } },
       { ...state.auto!, watch: { ...state.auto!.watch!, batch: { x: labelled(3).x } } },
+      { ...state.auto!, watch: { ...state.auto!.watch!, parts: [5, 6] } },
     ])
       await expect(auto.restore({ ...state, auto: damaged })).rejects.toThrow(StateError);
     await auto.restore(state);

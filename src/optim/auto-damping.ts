@@ -6,6 +6,8 @@ import type { UpdateRecord } from "./result.ts";
 export interface Watch {
   /** A batch of the summary; undefined for a model without inputs. */
   readonly batch?: Batch;
+  /** Samples in each run over it. */
+  readonly parts: readonly number[];
   /** Where the random masks stood when the loss was taken. */
   readonly random: RandomState;
   /** The loss on it before the steps. */

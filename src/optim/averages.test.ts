@@ -77,6 +77,7 @@ describe("an optimiser", () => {
 
   test.each<[string, NewtonSummaryOptions]>([
     ["uniform averages", { uniformAvg: { period: 2, warmup: 1 } }],
+    ["medians, all of a warm-up so far", { uniformAvg: { period: 2, warmup: 9 }, momLrs: 0, medianLrs: 3 }],
     ["corrected averages", { movavg: 0.6, movavgBiasCorrection: true }],
   ])("with %s goes on exactly from a saved state", async (_, options) => {
     const on = (model: Module): Promise<NewtonSummary> =>

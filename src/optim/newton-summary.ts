@@ -8,7 +8,7 @@ import { Queue } from "../util/queue.ts";
 import { adapt } from "./adapt.ts";
 import { type AutoState, decrementOf, type Watch } from "./auto-damping.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
-import { stepInput } from "./parted-batch.ts";
+import { runsOf, stepInput } from "./parted-batch.ts";
 import { inOneRun, propose, type StepSource } from "./propose.ts";
 import { firstRates, nextRates, type RateState, takesOrder3 } from "./rate-state.ts";
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
@@ -411,7 +411,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       const size = batch ? samplesOf(batch) : 1;
       samples += size;
       mean.add(size, part);
-      last = { ...(batch && { batch }), random, loss: part.loss };
+      const parts = batch ? runsOf(batch, this.#stepper.microbatch) : [1];
+      last = { ...(batch && { batch: { x: batch.x, y: batch.y } }), parts, random, loss: part.loss };
     }
     const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
     const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };

@@ -59,7 +59,9 @@ export function nextRates(
   const waits = last.summaries < settings.warmup;
   const held = raw && !waits ? clip(last, raw, D, settings) : undefined;
   const solved =
-    held && settings.medianLrs > 1 ? [...(last.solved ?? []), held.rates].slice(-settings.medianLrs) : last.solved;
+    settings.medianLrs > 1
+      ? [...(last.solved ?? []), ...(held ? [held.rates] : [])].slice(-settings.medianLrs)
+      : undefined;
   const smoothed = held ? smooth(last.smoothed, solved ? medians(solved) : held.rates, settings) : kept;
   const clipped = held?.clipped ?? last.clipped;
   const rates: RateState = {

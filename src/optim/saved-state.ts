@@ -167,13 +167,20 @@ function checkAuto(auto: AutoState | undefined, adapts: boolean): void {
   if ((auto !== undefined) !== adapts)
     throw new StateError(`state: damping: expected ${name(adapts)}, found ${name(!adapts)}`);
   if (!auto?.watch) return;
-  const { loss, decrement, random, batch } = auto.watch;
+  const { loss, decrement, random, batch, parts } = auto.watch;
   if (![loss, decrement, auto.first].every(Number.isFinite) || !whole(auto.successes))
     throw new StateError("state: what automatic damping remembers is damaged");
   checkRandomState(random);
   for (const array of batch ? [batch.x, batch.y] : [])
     if (!Array.isArray(array?.shape) || array.data?.length !== sizeOf(array.shape))
       throw new StateError("state: the batch of automatic damping is damaged");
+  const samples = batch ? batch.x.shape[0] : 1;
+  if (!Array.isArray(parts) || !parts.every((part) => whole(part) && part > 0) || sumOf(parts) !== samples)
+    throw new StateError(`state: the batch of automatic damping has ${samples} samples; its runs are of ${parts}`);
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 function checkAverage(state: AverageState, groups: number, own: Averaging): void {

@@ -276,10 +276,17 @@ export function directionSource(parts: StepParts, from: GradientSource): Source<
 }
 
 /** The loss of a batch alone. */
-export function lossSource(objective: Objective, spec: DataSpec, mode: Mode | undefined): Source<Needs> {
+export function lossSource(
+  parts: StepParts,
+  spec: DataSpec,
+  { mode, inParts }: { readonly mode: Mode | undefined; readonly inParts: boolean },
+): Source<PartPlan> {
   const b = new GraphBuilder();
-  const { loss, checks, masks } = objective.trace(b, dataInputs(b, spec), mode);
-  return { graph: graphOf(new Map([[names.loss, loss]])), plan: { checks, masks } };
+  const { loss, checks, masks } = parts.objective.trace(b, dataInputs(b, spec), mode);
+  const parameters = targetsOf(b, parts).map(({ parameter }) => parameter);
+  const split = inParts ? splitAsGiven(b, loss, parameters) : { splits: false as const, reason: "it is run at once" };
+  const own = split.splits ? split.loss : loss;
+  return { graph: graphOf(new Map([[names.loss, own]])), plan: { checks, masks, split } };
 }
 
 /** The second half: new parameters from directions and rates. */

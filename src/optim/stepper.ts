@@ -2,7 +2,6 @@ import {
   checkFinite,
   type Engine,
   type EngineTensor,
-  type Mode,
   type Program,
   Programs,
   runOnce,
@@ -14,7 +13,7 @@ import {
 import { compileTotals, type Direction, membersOf, type PartPlan } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
-import { Random, type RandomState } from "../util/random.ts";
+import { Random } from "../util/random.ts";
 import type { CommonOptions } from "./newton-options.ts";
 import { scalarsOf } from "./rule-graph.ts";
 import { checkStepper, type StepperState } from "./saved-state.ts";
@@ -23,7 +22,6 @@ import {
   directionSource,
   evaluationSource,
   type GradientSource,
-  lossSource,
   names,
   type StepNeeds,
   type StepParts,
@@ -186,33 +184,6 @@ export class Stepper {
     );
     const own = { [names.rates]: await this.engine.upload({ shape: [rates.length], data: rates }) };
     return await this.#run(program, { kept: { ...(await this.variables()), ...moves }, own });
-  }
-
-  /**
-   * The loss of a batch, NaN and infinity too; the random numbers stay where they are.
-   * @param mode of all modules; each has its own by default.
-   * @param masks where random masks are drawn from.
-   * @param moved parameters to take instead of the model's, as {@link moved} gives them.
-   */
-  async lossOf(
-    batch: Batch | undefined,
-    mode: Mode | undefined,
-    masks: RandomState,
-    moved: Moved = {},
-  ): Promise<number> {
-    const { objective } = this.parts;
-    const spec = specOf(batch);
-    const { session, plan } = await this.programs.get(
-      () => `loss ${spec.key} ${mode ?? this.mode}`,
-      () => lossSource(objective, spec, mode),
-    );
-    const random = new Random(0);
-    random.state = masks;
-    const own = await uploadBatch(this.engine, batch, plan, random);
-    // What a step makes of a variable has the name of the variable's input.
-    const { [names.check]: _, ...parameters } = moved;
-    const outputs = await runOnce(this.engine, session, { ...(await this.variables()), ...parameters }, own);
-    return (await this.#takeNumber(outputs, names.loss))!;
   }
 
   /** Frees a proposal that is not taken. */

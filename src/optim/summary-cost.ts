@@ -4,6 +4,7 @@ import { productFlops } from "../ops/index.ts";
 import { summarySource } from "../summary/index.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
+import { PartedBatch } from "./parted-batch.ts";
 import { lossSource, type StepParts, stepSource } from "./step-graph.ts";
 import { resolveTarget } from "./target.ts";
 
@@ -35,18 +36,21 @@ function stepCost(parts: StepParts, batch: Batch | undefined): number {
 
 /** FLOPs of the products of a summary, in the mean over those with and without third derivatives, for each of its samples. */
 function summaryCost(
-  { objective, groups }: StepParts,
+  step: StepParts,
   { auto, periodOrder3, summaryMode: mode }: Settings,
   batch: Batch | undefined,
 ): number {
   const samples = batch ? samplesOf(batch) : 1;
+  const parts = batch instanceof PartedBatch ? batch.parts : undefined;
   const summary = (order3: boolean): number => {
-    const { graph, plan } = summarySource(objective, groups, batch, { mode, order3 });
+    const { graph, plan } = summarySource(step.objective, step.groups, batch, { mode, order3, parts });
     return [graph, ...plan.rest.map((pass) => pass.graph)].reduce((sum, each) => sum + productFlops(each, samples), 0);
   };
   const thirds = 1 / periodOrder3;
   const mean = thirds * summary(true) + (thirds < 1 ? (1 - thirds) * summary(false) : 0);
-  const losses = auto ? LOSSES * productFlops(lossSource(objective, specOf(batch), mode).graph, samples) : 0;
+  const losses = auto
+    ? LOSSES * productFlops(lossSource(step, specOf(batch), { mode, inParts: false }).graph, samples)
+    : 0;
   return (mean + losses) / samples;
 }
 
