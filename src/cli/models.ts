@@ -17,6 +17,8 @@ export interface ModelSettings {
 
 /** Options of anything else than the model, of which a model can have defaults of its own. */
 interface Suited {
+  readonly period: "auto";
+  readonly "summary-batch-size": "auto";
   readonly dataset: "text";
   readonly "batch-size": number;
   readonly "eval-samples": number;
@@ -51,8 +53,8 @@ interface ModelEntry {
   readonly build: (settings: ModelSettings, data: DataFacts) => BuiltModel;
 }
 
-/** Where activations of each sample are many: a sample of each set is evaluated, so that this takes no longer than training. */
-const DEEP = { "eval-samples": 2000 };
+/** Where activations of each sample are many: neither evaluation nor summaries are to take longer than the steps. */
+const DEEP = { "eval-samples": 2000, period: "auto", "summary-batch-size": "auto" } as const;
 
 /** The models of `grnewt train`. */
 export const MODELS = {

@@ -69,8 +69,8 @@ export const OPTIMIZERS = {
       // What suits the damping.
       "damping-int": undefined,
       "mom-lrs": undefined,
-      period: "auto",
-      "summary-batch-size": "auto",
+      period: 10,
+      "summary-batch-size": 1000,
       partition: "canonical",
     },
     because: ", which finds its own learning rates",

@@ -16,8 +16,8 @@ describe("options of train", () => {
         seed: 0,
         "batch-size": 100,
         damping: "auto",
-        period: "auto",
-        "summary-batch-size": "auto",
+        period: 10,
+        "summary-batch-size": 1000,
       },
     });
     expect(trainRequest(words("--optimizer adam"))).toMatchObject({ settings: { lr: 0.001 } });

@@ -146,7 +146,7 @@ export const TRAIN_GROUPS = {
     period: {
       value: "N",
       help: "newton: steps from one summary to the next, or auto: 10, or more where summaries would cost more than the steps",
-      otherwise: "auto",
+      otherwise: "10; vgg, resnet18 and transformer auto",
       read: orAuto(whole(1)),
     },
     "mom-lrs": {
@@ -158,7 +158,7 @@ export const TRAIN_GROUPS = {
     "summary-batch-size": {
       value: "N",
       help: "newton: samples in a summary, or auto: from --batch-size to 1000, as many as make it cost what 10 steps do",
-      otherwise: "auto",
+      otherwise: "1000; vgg, resnet18 and transformer auto",
       read: orAuto(whole(1)),
     },
     partition: {
