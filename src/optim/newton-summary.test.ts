@@ -158,6 +158,7 @@ describe("ordinary cases that break a naive solver", () => {
     const batch: Batch = { x: ndarray(x, [40, 4]), y: ndarray(target, [40, 1]) };
     const optimizer = await NewtonSummary.create(models.perceptron(options), losses.mse, {
       engine: double,
+      damping: 0.3,
       log: () => {},
     });
     let loss = Number.NaN;

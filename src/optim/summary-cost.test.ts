@@ -43,7 +43,8 @@ test.each(MODELS)("the costs of %s", (_, model, shape, size, period) => {
 describe("summaryBatchSize", () => {
   test("has fewer samples with more groups, and more without automatic damping or some third derivatives", () => {
     const model = models.perceptron({ layers: "30-8*30-3" });
-    const size = (options: NewtonSummaryOptions = {}) => summaryBatchSize(model, losses.nll, images(20, [30]), options);
+    const size = (options: NewtonSummaryOptions = {}) =>
+      summaryBatchSize(model, losses.nll, images(20, [30]), { damping: 0.3, ...options });
     expect(size({ partition: partition.wb(model) })).toBeGreaterThan(size());
     expect(size({ damping: "auto" })).toBeLessThan(size());
     expect(size({ periodOrder3: 3 })).toBeGreaterThan(size({ periodOrder3: 2 }));
@@ -54,7 +55,13 @@ describe("summaryBatchSize", () => {
 
 describe("periodHg: auto", () => {
   const make = (options: NewtonSummaryOptions = {}) =>
-    NewtonSummary.create(classifier(), losses.nll, { engine, periodHg: "auto", log: () => {}, ...options });
+    NewtonSummary.create(classifier(), losses.nll, {
+      engine,
+      damping: 0.3,
+      periodHg: "auto",
+      log: () => {},
+      ...options,
+    });
   const from = (samples: number) => ({ hgLoader: { draw: async () => labelled(samples) } });
 
   test("is 10 where summaries are cheap, and grows with their samples", async () => {

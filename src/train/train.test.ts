@@ -38,6 +38,7 @@ async function setup(): Promise<TrainOptions & { trainLoader: Loader }> {
   const optimizer = await NewtonSummary.create(model, losses.nll, {
     engine,
     hgLoader: data.loader({ batchSize: 8, shuffle: true, seed: 2 }),
+    damping: 0.3,
     periodHg: 3,
     log: () => {},
   });
