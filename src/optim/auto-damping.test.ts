@@ -149,6 +149,8 @@ describe("damping: auto", () => {
     await expect(fixed.restore(await auto.state())).rejects.toThrow('damping: expected numbers, found "auto"');
     const state = await auto.state();
     for (const damaged of [
+      null,
+      { successes: -1 },
       { ...state.auto!, successes: -1 },
       { ...state.auto!, watch: { ...state.auto!.watch!, loss: Number.NaN } },
       { ...state.auto!, watch: { ...state.auto!.watch!, batch: { x: labelled(3).x } } },
@@ -156,6 +158,28 @@ describe("damping: auto", () => {
     ])
       await expect(auto.restore({ ...state, auto: damaged })).rejects.toThrow(StateError);
     await auto.restore(state);
+  });
+
+  test("where there is nothing to learn, rounding does not turn it", async () => {
+    const model = new Linear(5, 3);
+    model.loadStateDict({
+      weight: { shape: [3, 5], data: new Float32Array(15) },
+      bias: { shape: [3], data: new Float32Array(3) },
+    });
+    const single = new OrtNodeEngine({ threads: 1 });
+    const optimizer = await NewtonSummary.create(model, losses.crossEntropy, {
+      engine: single,
+      periodHg: 1,
+      microbatch: 11,
+      log: () => {},
+    });
+    // Each label as often as the others, for each input: the gradient is 0 but for rounding.
+    const x = Float64Array.from({ length: 150 }, (_, i) => Math.sin((i % 5) + 1) * Math.floor(i / 15));
+    const y = Int32Array.from({ length: 30 }, (_, i) => i % 3);
+    for (let i = 0; i < 5; i++) await optimizer.step({ x: { shape: [30, 5], data: x }, y: { shape: [30], data: y } });
+    expect(optimizer.damping[0]).toBe(0.3);
+    await optimizer.dispose();
+    await single.dispose();
   });
 
   test("a model without inputs", async () => {

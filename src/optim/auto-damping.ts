@@ -4,7 +4,7 @@ import type { UpdateRecord } from "./result.ts";
 
 /** With `damping: "auto"`: what is kept from one summary to the next, to judge by it the steps between. */
 export interface Watch {
-  /** A batch of the summary; undefined for a model without inputs. */
+  /** The first batch of the summary; undefined for a model without inputs. */
   readonly batch?: Batch;
   /** Samples in each run over it. */
   readonly parts: readonly number[];
@@ -47,6 +47,9 @@ const [SUCCESS, FAILURE] = [1.2, 0.72];
 /** After so many successes in a row damping is far too small, and rises faster. */
 const [RUN, RISE] = [8, 2];
 
+/** Losses that differ by so little of themselves may be the same in float32, computed by different programs. */
+const ROUNDING = 1e-6;
+
 /** By how much the model of a summary could lower the loss. */
 export function decrementOf({ g, rates, rawRates = rates }: Pick<UpdateRecord, "g" | "rates" | "rawRates">): number {
   return Math.max(0, g.reduce((sum, slope, s) => sum + slope * rawRates[s]!, 0) / 2);
@@ -57,7 +60,7 @@ export function decrementOf({ g, rates, rawRates = rates }: Pick<UpdateRecord, "
  * and by a share of what the run has lowered it so far. NaN is.
  */
 export function spoils({ loss, decrement }: Watch, after: number, first: number = loss): boolean {
-  return !(after - loss <= Math.max(3 * decrement, 0.1 * (first - loss)));
+  return !(after - loss <= Math.max(3 * decrement, 0.1 * (first - loss), ROUNDING * Math.abs(loss)));
 }
 
 /**
@@ -66,15 +69,23 @@ export function spoils({ loss, decrement }: Watch, after: number, first: number 
  * fixed share of the periods succeeds.
  */
 export function judge({ successes, watch, first }: AutoState, after: number): { factor: number; successes: number } {
-  if (!watch || after === watch.loss) return { factor: 1, successes };
+  if (!watch || Math.abs(after - watch.loss) <= ROUNDING * Math.abs(watch.loss)) return { factor: 1, successes };
   if (after < watch.loss) return { factor: successes + 1 >= RUN ? RISE : SUCCESS, successes: successes + 1 };
   return { factor: spoils(watch, after, first) ? SPOILED : FAILURE, successes: 0 };
 }
 
-/** Beyond twice the minimum of the quadratic model along its own step, the model itself foresees a rise. */
-const MOST = 2;
+/**
+ * Beyond twice the minimum of the quadratic model along its own step, the model itself foresees a rise; below this share of it,
+ * nothing moves that could be judged.
+ */
+const [LEAST, MOST] = [1e-6, 2];
 
 /** Damping times a factor. */
 export function damped(damping: Float64Array, factor: number): Float64Array {
-  return damping.map((value) => Math.min(MOST, value * factor));
+  return damping.map((value) => Math.min(MOST, Math.max(LEAST, value * factor)));
+}
+
+/** A copy of a batch that its owner may write to. */
+export function copied({ x, y }: Batch): Batch {
+  return { x: { ...x, data: x.data.slice() }, y: { ...y, data: y.data.slice() } } as Batch;
 }

@@ -6,7 +6,7 @@ import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
 import { adapt } from "./adapt.ts";
-import { type AutoState, decrementOf, type Watch } from "./auto-damping.ts";
+import { type AutoState, copied, decrementOf, type Watch } from "./auto-damping.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { runsOf, stepInput } from "./parted-batch.ts";
 import { inOneRun, propose, type StepSource } from "./propose.ts";
@@ -380,13 +380,14 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
   /** A summary, and all that follows from it; nothing is changed. */
   async #considered(proposal: Proposal, batches: HgBatches, signal: AbortSignal | undefined): Promise<Considered> {
-    const { rates, record, last, samples } = await this.#nextRates(proposal, batches, signal);
-    const taken = { ...(last.batch && { batch: last.batch }), samples };
+    const { rates, record, first, samples } = await this.#nextRates(proposal, batches, signal);
+    const taken = { ...(first.batch && { batch: first.batch }), samples };
     if (!this.#auto) {
       const moved = await this.#stepper.moved(proposal, this.#applied(rates, this.#damping));
       return { rates, record, damping: this.#damping, auto: undefined, moved, taken };
     }
-    const watch = structuredClone({ ...last, decrement: decrementOf(record) });
+    const batch = first.batch && { batch: copied(first.batch) };
+    const watch = { ...first, ...batch, decrement: decrementOf(record) };
     const mode = this.#settings.summaryMode;
     const ratesAt = (damping: Float64Array): Float64Array => this.#applied(rates, damping);
     const tried = await adapt(this.#stepper, { proposal, mode, ratesAt, watch }, this.#auto, this.#damping);
@@ -398,11 +399,11 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     proposal: Proposal,
     batches: HgBatches,
     signal: AbortSignal | undefined,
-  ): Promise<{ rates: RateState; record: UpdateRecord; last: Omit<Watch, "decrement">; samples: number }> {
+  ): Promise<{ rates: RateState; record: UpdateRecord; first: Omit<Watch, "decrement">; samples: number }> {
     const order3 = takesOrder3(this.#rates, this.#settings);
     const warn = (message: string): void => this.#warn(message, "microbatches");
     const mean = new SummaryMean();
-    let last: Omit<Watch, "decrement"> | undefined;
+    let first: Omit<Watch, "decrement"> | undefined;
     let samples = 0;
     for await (const batch of batches) {
       const random = this.#stepper.random.state;
@@ -412,11 +413,11 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       samples += size;
       mean.add(size, part);
       const parts = batch ? runsOf(batch, this.#stepper.microbatch) : [1];
-      last = { ...(batch && { batch: { x: batch.x, y: batch.y } }), parts, random, loss: part.loss };
+      first ??= { ...(batch && { batch: { x: batch.x, y: batch.y } }), parts, random, loss: part.loss };
     }
     const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
     const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };
-    return { ...nextRates(this.#rates, mean.result(), proposal.norms, settings), last: last!, samples };
+    return { ...nextRates(this.#rates, mean.result(), proposal.norms, settings), first: first!, samples };
   }
 
   /** The batches for a summary. */

@@ -106,7 +106,7 @@ const VARIANTS: Readonly<Record<string, Variant>> = {
   "a schedule": {
     make: async (model) => {
       const optimizer = await newton()(model);
-      new GeometricDamping(optimizer, { factor: 0.9 });
+      new GeometricDamping(optimizer, { factor: 1.1, applyTo: "dampingInt" });
       return optimizer;
     },
     message: /other schedules: expected none, found GeometricDamping/,

@@ -166,9 +166,11 @@ function checkAuto(auto: AutoState | undefined, adapts: boolean): void {
   const name = (is: boolean): string => (is ? '"auto"' : "numbers");
   if ((auto !== undefined) !== adapts)
     throw new StateError(`state: damping: expected ${name(adapts)}, found ${name(!adapts)}`);
-  if (!auto?.watch) return;
+  if (auto === undefined) return;
+  if (!whole(auto?.successes)) throw new StateError("state: what automatic damping remembers is damaged");
+  if (!auto.watch) return;
   const { loss, decrement, random, batch, parts } = auto.watch;
-  if (![loss, decrement, auto.first].every(Number.isFinite) || !whole(auto.successes))
+  if (![loss, decrement, auto.first].every(Number.isFinite))
     throw new StateError("state: what automatic damping remembers is damaged");
   checkRandomState(random);
   for (const array of batch ? [batch.x, batch.y] : [])

@@ -121,7 +121,9 @@ const SMALL = "--dataset toy-regression --limit 200 --layers 20 --threads 1 --ep
 
 test.each(OTHERS)("%s runs too", async (optimizer) => {
   const { status, stderr } = await grnewt(["train", ...SMALL, "--optimizer", optimizer, "--out", "one"]);
-  expect([status, stderr]).toEqual([0, ""]);
+  expect(status).toBe(0);
+  // Two steps teach some of them nothing.
+  expect(stderr).toMatch(/^(warning: the training loss is .* nothing was learned\n)?$/);
   expect(readMetrics(run("one")).find(({ type }) => type === "epoch")).toMatchObject({
     learningRates: expect.arrayContaining([0.01]),
   });
