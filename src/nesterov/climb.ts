@@ -1,7 +1,10 @@
 import { isBetween, middle } from "./bracket.ts";
-import { double2 } from "./double2.ts";
+import { difference, double2 } from "./double2.ts";
 import { type CubicModel, evaluate, excess, type Point, tangentStep } from "./model.ts";
 import { type CubicSolution, found, MAX_TRIALS, missing, TOLERANCE } from "./solution.ts";
+
+/** A bracket so narrow, of the way to it, tells no more of the root. */
+const NARROW = 2 ** -44;
 
 /** What agreement of ‖Dη‖ and r is still taken where rounding allows no better. */
 const LOOSE_TOLERANCE = 1e-12;
@@ -28,6 +31,8 @@ export function climb(model: CubicModel, start: Point): CubicSolution {
     if (error <= TOLERANCE || (error <= LOOSE_TOLERANCE && error > bestError / 2)) return found(best);
     if (excess(point) > 0) low = next;
     else high = next;
+    // Then ‖Dη‖ is rounding of the rates of other groups.
+    if (difference(high, low) <= NARROW * difference(high, start.r)) return found(best);
     next = tangentStep(model, point);
   }
   return missing("the secular equation was not solved within rounding");

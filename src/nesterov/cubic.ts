@@ -1,10 +1,11 @@
-import { factorise } from "./cholesky.ts";
+import { isDefinite } from "./cholesky.ts";
 import { climb } from "./climb.ts";
 import { ZERO } from "./double2.ts";
-import { type CubicModel, cubicModel, evaluate } from "./model.ts";
+import { type CubicModel, cubicModel, evaluateRoughly } from "./model.ts";
 import { type CubicProblem, checkedCubic } from "./problem.ts";
 import { PoleSearch } from "./search.ts";
-import { type CubicSolution, found, missing } from "./solution.ts";
+import { type CubicSolution, missing } from "./solution.ts";
+import { inUnits, timesPower } from "./units.ts";
 
 /**
  * Rates by anisotropic Nesterov cubic regularisation (arXiv 2312.03885): the global minimiser of
@@ -17,29 +18,45 @@ import { type CubicSolution, found, missing } from "./solution.ts";
  * largest entry of τ q positive is returned, with `hard: true`.
  *
  * Multiplying group s of the direction by α ≠ 0 (its row and column of H and g_s by α, D_s by |α|) divides η_s by α.
- * @returns the rates, or the reason where the model has no minimum: H not positive definite on the groups with D = 0.
+ * @returns the rates, or the reason where nothing bounds them: H not positive definite, beyond rounding, on the groups with D = 0.
  * @throws ShapeError, NonFiniteError or OptionError for a problem that is not one (lengths, NaN, asymmetric H, D < 0,
  * λ < 0).
  */
 export function nesterovLrs(problem: CubicProblem): CubicSolution {
-  const model = cubicModel(checkedCubic(problem));
-  const solution = solve(model);
-  return solution.found && !solution.lrs.every(Number.isFinite)
-    ? missing("the rates overflow: H, g and D differ too much in scale")
-    : solution;
+  const checked = checkedCubic(problem);
+  const definite = isDefinite(checked.H);
+  const units = inUnits(checked, definite);
+  if (!definite && isLost(units.problem.g)) return missing(TOO_WIDE);
+  const solution = solve(cubicModel(units.problem));
+  if (!solution.found) return solution;
+  const lrs = solution.lrs.map((entry, s) => timesPower(entry, units.lrs[s]!));
+  const r = timesPower(solution.r, units.r);
+  return Number.isFinite(r) && lrs.every(Number.isFinite) ? { ...solution, lrs, r } : missing(TOO_WIDE);
+}
+
+const TOO_WIDE = "the rates are beyond doubles: H, g and D differ too much in scale";
+
+/** Whether g is there, but so far below H that its digits are lost. */
+function isLost(g: Float64Array): boolean {
+  const most = g.reduce((max, entry) => Math.max(max, Math.abs(entry)), 0);
+  return most > 0 && most < 2 ** -900;
 }
 
 function solve(model: CubicModel): CubicSolution {
-  const newton = evaluate(model, ZERO);
-  if (newton.definite) return newton.norm === 0 || model.dampingInt === 0 ? found(newton) : climb(model, newton);
-  return missingMinimum(model) ?? new PoleSearch(model, newton.direction).run();
+  const newton = evaluateRoughly(model, ZERO);
+  if (newton.definite && (newton.norm === 0 || model.dampingInt === 0))
+    return { found: true, lrs: newton.lrs, r: newton.norm, hard: false };
+  if (newton.definite) return climb(model, newton);
+  return unbounded(model) ?? new PoleSearch(model, newton.direction).run();
 }
 
-/** Why the model has no minimum, where H is not positive definite on the kernel of D. */
-function missingMinimum({ H, weights, dampingInt, size }: CubicModel): CubicSolution | undefined {
-  if (dampingInt === 0) return missing("H is not positive definite and dampingInt is 0: the model has no minimum");
-  const free = Array.from(weights.keys()).filter((s) => weights[s]!.hi === 0);
-  const base = Float64Array.from(free.flatMap((s) => free.map((t) => H[s * size + t]!)));
-  if (factorise({ size: free.length, base, shift: free.map(() => ZERO) }).definite) return undefined;
-  return missing(`H is not positive definite where D is 0 (groups ${free.join(", ")}): the model has no minimum`);
+/** Why no rates are held back: H is not positive definite on the kernel of λ D², or by no more than rounding. */
+function unbounded({ H, D, dampingInt }: CubicModel): CubicSolution | undefined {
+  if (dampingInt === 0)
+    return missing("H is not positive definite beyond rounding and dampingInt is 0: nothing bounds the rates");
+  const free = Array.from(D.keys()).filter((s) => D[s] === 0);
+  if (isDefinite(Float64Array.from(free.flatMap((s) => free.map((t) => H[s * D.length + t]!))))) return undefined;
+  return missing(
+    `H is not positive definite beyond rounding where D is 0 (groups ${free.join(", ")}): nothing bounds their rates`,
+  );
 }

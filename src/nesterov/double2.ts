@@ -36,6 +36,85 @@ export function multiply(a: Double2, b: Double2): Double2 {
   return normalise(hi, productError(a.hi, b.hi, hi) + a.hi * b.lo + a.lo * b.hi);
 }
 
+/** a · b for a power of two b. */
+export function timesPower(a: Double2, b: number): Double2 {
+  return { hi: a.hi * b, lo: a.lo * b };
+}
+
+/** a / b, to about 32 digits. */
+export function divide(a: Double2, b: Double2): Double2 {
+  const hi = a.hi / b.hi;
+  return normalise(hi, round(subtractProduct(a, double2(hi), b)) / b.hi);
+}
+
+/** √a, to about 32 digits. */
+export function squareRoot(a: Double2): Double2 {
+  const hi = Math.sqrt(a.hi);
+  return normalise(hi, round(subtractProduct(a, double2(hi), double2(hi))) / (2 * hi));
+}
+
+function subtractProduct(a: Double2, b: Double2, c: Double2): Double2 {
+  const product = multiply(b, c);
+  return add(a, { hi: -product.hi, lo: -product.lo });
+}
+
+/** Many {@link Double2}s. */
+export class Array2 {
+  readonly #hi: Float64Array;
+  readonly #lo: Float64Array;
+  /** The upper halves of `#hi`, which every product asks for. */
+  readonly #top: Float64Array;
+
+  constructor(length: number) {
+    this.#hi = new Float64Array(length);
+    this.#lo = new Float64Array(length);
+    this.#top = new Float64Array(length);
+  }
+
+  at(i: number): Double2 {
+    return { hi: this.#hi[i]!, lo: this.#lo[i]! };
+  }
+
+  set(i: number, { hi, lo }: Double2): void {
+    this.#hi[i] = hi;
+    this.#lo[i] = lo;
+    this.#top[i] = highHalf(hi);
+  }
+
+  /** Each rounded to the nearest double. */
+  rounded(): Float64Array {
+    return this.#hi.map((hi, i) => hi + this.#lo[i]!);
+  }
+
+  /** start − Σ_k this[i + k stride] · other[j + k otherStride] over `count` products, to about 32 digits. */
+  less(
+    start: Double2,
+    count: number,
+    i: number,
+    stride: number,
+    other: Array2,
+    j: number,
+    otherStride: number,
+  ): Double2 {
+    let sum = start.hi;
+    let error = start.lo;
+    for (let k = 0; k < count; k++, i += stride, j += otherStride) {
+      const x = this.#hi[i]!;
+      const y = other.#hi[j]!;
+      const xTop = this.#top[i]!;
+      const yTop = other.#top[j]!;
+      const product = x * y;
+      const next = sum - product;
+      const rest = next - sum;
+      error += sum - (next - rest) - (product + rest);
+      error -= xTop * yTop - product + xTop * (y - yTop) + (x - xTop) * yTop + (x - xTop) * (y - yTop);
+      error -= x * other.#lo[j]! + this.#lo[i]! * y;
+      sum = next;
+    }
+    return normalise(sum, error);
+  }
+}
+
 /** A running sum of products, carried to about 32 digits (Ogita, Rump & Oishi, SIAM J. Sci. Comput. 26, 2005). */
 export class Accumulator {
   #sum: number;

@@ -1,7 +1,7 @@
 import { LuDecomposition, Matrix } from "ml-matrix";
 import { factorise } from "./cholesky.ts";
 import { double2, ZERO } from "./double2.ts";
-import { type Refined, refine, type ShiftedMatrix } from "./matrix.ts";
+import { REFINED, type Refined, refine, type ShiftedMatrix } from "./matrix.ts";
 import { checkedLinear, type LinearProblem } from "./problem.ts";
 
 /** Rates that solve a linear system, or why there are none. */
@@ -39,7 +39,7 @@ export function newtonLrs(problem: LinearProblem): LinearSolution {
     return Float64Array.from(lu.solve(right).to1DArray(), (entry, s) => entry * scale[s]!);
   };
   const weights = scale.map((entry) => 1 / entry);
-  return checked(refine(matrix, g, solve, weights));
+  return checked(refine(matrix, g, solve, weights, REFINED));
 }
 
 /**

@@ -26,13 +26,13 @@ export function residual(matrix: ShiftedMatrix, x: Float64Array, b: Float64Array
   return out;
 }
 
-/** Every correction is at most half the last one, so that this many always reach full precision. */
+/** Every correction is at most half the last one, so that this many always reach full precision, in the small entries too. */
 const MAX_REFINEMENTS = 60;
 
-/** Where corrections stop shrinking above this, the matrix is singular to rounding. */
-const REFINED = 1e-13;
+/** Where corrections in doubles stop shrinking above this, the matrix is singular to rounding. */
+export const REFINED = 1e-13;
 
-/** A solution, and whether it is one to full precision. */
+/** A solution, and whether corrections shrank as far as they should. */
 export interface Refined {
   readonly x: Float64Array;
   readonly settled: boolean;
@@ -44,13 +44,14 @@ export interface Refined {
  * Algorithms*, ch. 12).
  * @param solve an approximate solver.
  * @param scale positive weights that make the entries of x comparable, [size].
- * @returns x, and whether it settled.
+ * @param tolerance of the last correction, relative to x.
  */
 export function refine(
   matrix: ShiftedMatrix,
   b: Float64Array,
   solve: (b: Float64Array) => Float64Array,
   scale: Float64Array,
+  tolerance: number,
 ): Refined {
   const x = solve(b);
   let last = Number.POSITIVE_INFINITY;
@@ -60,9 +61,9 @@ export function refine(
     if (!(size <= last / 2)) break;
     for (let s = 0; s < x.length; s++) x[s]! += correction[s]!;
     last = size;
-    if (size <= Number.EPSILON) break;
+    if (size === 0) break;
   }
-  return { x, settled: last <= REFINED };
+  return { x, settled: last <= tolerance };
 }
 
 function relativeSize(correction: Float64Array, x: Float64Array, scale: Float64Array): number {
@@ -70,11 +71,14 @@ function relativeSize(correction: Float64Array, x: Float64Array, scale: Float64A
   return size === 0 ? 0 : size / weightedNorm(x, scale);
 }
 
-/** ‖diag(scale) x‖₂. */
+/** ‖diag(scale) x‖₂, of entries of any size. */
 export function weightedNorm(x: Float64Array, scale: Float64Array): number {
+  let most = 0;
+  for (let s = 0; s < x.length; s++) most = Math.max(most, Math.abs(scale[s]! * x[s]!));
+  if (most === 0) return 0;
   let sum = 0;
-  for (let s = 0; s < x.length; s++) sum += (scale[s]! * x[s]!) ** 2;
-  return Math.sqrt(sum);
+  for (let s = 0; s < x.length; s++) sum += ((scale[s]! * x[s]!) / most) ** 2;
+  return most * Math.sqrt(sum);
 }
 
 /** xᵀy. */
@@ -82,4 +86,9 @@ export function dot(x: Float64Array, y: Float64Array): number {
   let sum = 0;
   for (let s = 0; s < x.length; s++) sum += x[s]! * y[s]!;
   return sum;
+}
+
+/** A direction that no other is orthogonal to but by accident. */
+export function anyDirection(size: number): Float64Array {
+  return Float64Array.from({ length: size }, (_, s) => Math.sin(12.9898 * (s + 1)));
 }

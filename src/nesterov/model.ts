@@ -1,4 +1,5 @@
-import { type DefiniteFactor, factorise, type IndefiniteFactor } from "./cholesky.ts";
+import { type DefiniteFactor, type Factor, factorise, type IndefiniteFactor } from "./cholesky.ts";
+import { factorise2 } from "./cholesky2.ts";
 import { add, type Double2, difference, double2, multiply } from "./double2.ts";
 import { type ShiftedMatrix, weightedNorm } from "./matrix.ts";
 import type { CubicProblem } from "./problem.ts";
@@ -28,15 +29,28 @@ export function matrixAt({ size, H, weights }: CubicModel, r: Double2): ShiftedM
   return { size, base: H, shift: weights.map((weight) => multiply(weight, r)) };
 }
 
-/**
- * Factorises M(r) and, where that is positive definite, solves for η. Where rounding spoils that, M(r) counts as singular
- * and η, which is then nearly all kernel, as the direction that shows it.
- */
+/** η at an r, or the proof that M(r) is not positive definite; in doubles where they can tell, in pairs of them else. */
 export function evaluate(model: CubicModel, r: Double2): Point | IndefiniteFactor {
-  const factor = factorise(matrixAt(model, r));
+  const rough = evaluateWith(factorise, model, r);
+  return rough.definite || rough.certain ? rough : evaluateWith(factorise2, model, r);
+}
+
+/** As {@link evaluate}, in doubles: what is positive definite only by less than their rounding counts as not. */
+export function evaluateRoughly(model: CubicModel, r: Double2): Point | IndefiniteFactor {
+  return evaluateWith(factorise, model, r);
+}
+
+function evaluateWith(
+  factoriser: (matrix: ShiftedMatrix) => Factor,
+  model: CubicModel,
+  r: Double2,
+): Point | IndefiniteFactor {
+  const factor = factoriser(matrixAt(model, r));
   if (!factor.definite) return factor;
   const { x, settled } = factor.solve(model.g);
-  return settled ? { ...factor, r, lrs: x, norm: weightedNorm(x, model.D) } : { definite: false, direction: x };
+  // Otherwise rounding spoilt the factor, and a solution is nearly all kernel.
+  if (!settled) return { definite: false, certain: false, direction: factor.roughSolve(model.g) };
+  return { ...factor, r, lrs: x, norm: weightedNorm(x, model.D) };
 }
 
 /** How far ‖Dη‖ is above r. */

@@ -1,5 +1,5 @@
-import { add, type Double2, difference, double2, round, ZERO } from "./double2.ts";
-import { dot, residual, weightedNorm } from "./matrix.ts";
+import { add, type Double2, double2, round, ZERO } from "./double2.ts";
+import { anyDirection, dot, residual, weightedNorm } from "./matrix.ts";
 import { type CubicModel, matrixAt, type Point } from "./model.ts";
 
 /**
@@ -8,10 +8,14 @@ import { type CubicModel, matrixAt, type Point } from "./model.ts";
  */
 export interface Pole {
   readonly x0: Double2;
+  /** x0, less its error: no more than the pole. */
+  readonly least: Double2;
   /** How much the last iteration raised x0. */
   readonly drift: number;
-  /** A distance to the pole that rounding in the factorisation can hide. */
-  readonly noise: number;
+  /** Where the root is as close to the pole as this, η is made of p and q. */
+  readonly hidden: number;
+  /** The least distance to the pole from which p and q can be told. */
+  readonly near: number;
   /** The kernel of M(x0), with ‖Dq‖ = 1. */
   readonly q: Float64Array;
   /** M(x0)⁺ g, less its part along q. */
@@ -33,16 +37,22 @@ export interface PoleSolution {
 /** Rough inverse iterations, before two exact ones. */
 const ROUGH_ITERATIONS = 4;
 
-/** Rounding in pivots, relative to the diagonal and for each row; above the tolerance of the factorisation. */
-const NOISE = 8 * Number.EPSILON;
+/** Of the terms that cancel in M(r): 32 digits of r leave 13 of the distance of a root that is this close to the pole. */
+const HIDDEN = 2 ** -63;
 
-/** qᵀg is rounding below this fraction of Σ |q_s g_s|. */
-const GAMMA_TOLERANCE = 16 * Number.EPSILON;
+/** Of the terms that cancel in M(r): any closer, M(r) cannot be told from a singular matrix. */
+const NEAREST = 2 ** -84;
 
-/** The largest r at which vᵀ M(r) v = 0: no more than the pole, for any v. */
+/** Of what was added up for a part along q. */
+const ROUNDING = 16 * Number.EPSILON;
+
+/** An r that is no more than the pole, for any v: the one where vᵀ M(r) v = 0, but for rounding. */
 export function poleBound(model: CubicModel, r: Double2, v: Float64Array): Double2 {
-  const q = normalised(model, v);
-  return add(r, double2(-distanceAt(model, r, q)));
+  return leastPole(r, rayleigh(model, r, normalised(model, v)));
+}
+
+function leastPole(r: Double2, { distance, error }: Rayleigh): Double2 {
+  return add(r, double2(-distance - error));
 }
 
 /**
@@ -53,17 +63,27 @@ export function poleBound(model: CubicModel, r: Double2, v: Float64Array): Doubl
 export function poleBelow(model: CubicModel, point: Point, start: Float64Array): Pole {
   let q = normalised(model, start);
   for (let i = 0; i < ROUGH_ITERATIONS; i++) q = normalised(model, point.roughSolve(weighted(model, q)));
-  q = normalised(model, point.solve(weighted(model, q)).x);
-  const before = distanceAt(model, point.r, q);
-  q = normalised(model, point.solve(weighted(model, q)).x);
-  const distance = distanceAt(model, point.r, q);
-  const noise = noiseAt(model, point.r, q);
-  const exact = add(point.r, double2(-distance));
-  const x0 = Math.abs(exact.hi) <= Number.EPSILON * noise ? ZERO : exact;
-  const gamma = partAlong(q, model.g);
+  const last = normalised(model, point.solve(weighted(model, q)).x);
+  q = normalised(model, point.solve(weighted(model, last)).x);
+  const quotient = rayleigh(model, point.r, q);
+  const estimate = add(point.r, double2(-quotient.distance));
+  const x0 = Math.abs(estimate.hi) <= quotient.error ? ZERO : estimate;
+  const terms = termsAt(model, point.r, q);
+  const change = q.map((entry, s) => Math.abs(entry - last[s]!));
+  const gamma = partAlong(model, point, { q, change, distance: quotient.distance, terms });
   const p = rest(model, point, q, gamma);
   const delta = rootAbove(round(x0), weightedNorm(p, model.D), Math.abs(gamma) / (model.dampingInt / 2));
-  return { x0, drift: Math.max(0, before - distance), noise, q, p, gamma, delta };
+  return {
+    x0,
+    least: leastPole(point.r, quotient),
+    drift: Math.max(0, rayleigh(model, point.r, last).distance - quotient.distance),
+    hidden: HIDDEN * terms,
+    near: NEAREST * terms,
+    q,
+    p,
+    gamma,
+    delta,
+  };
 }
 
 /**
@@ -71,37 +91,39 @@ export function poleBelow(model: CubicModel, point: Point, start: Float64Array):
  * Nesterov & Polyak, Math. Program. 108, 2006, §5). τ has the sign of qᵀg; where that is 0, both signs are as good and
  * the largest entry of τ q is made positive.
  */
-export function minimiserAtPole(model: CubicModel, point: Point, pole: Pole): PoleSolution {
-  const { x0, q, gamma, delta } = pole;
-  const root = add(x0, double2(delta));
-  const r = Math.max(0, round(root));
-  const p = restAt(model, point, pole, root, r);
+export function minimiserAtPole(model: CubicModel, { x0, p, q, gamma, delta }: Pole): PoleSolution {
+  const r = Math.max(0, round(add(x0, double2(delta))));
   const restNorm = weightedNorm(p, model.D);
   const size = Math.sqrt(Math.max(0, r - restNorm)) * Math.sqrt(r + restNorm);
   const tau = size * (gamma === 0 ? leadingSign(q) : Math.sign(gamma));
   return { lrs: p.map((entry, s) => entry + tau * q[s]!), r, hard: gamma === 0 && delta === 0 };
 }
 
-/** p carried from the point's r to the root, M(root) p = M(point.r) p − (point.r − root) ½ λ D² p, unless it outgrows r. */
-function restAt(model: CubicModel, point: Point, pole: Pole, root: Double2, r: number): Float64Array {
-  const shift = difference(point.r, root);
-  const moved = weighted(model, pole.p).map((entry) => entry * shift);
-  const correction = withoutPart(model, point.solve(moved).x, pole.q);
-  const p = pole.p.map((entry, s) => entry + correction[s]!);
-  return weightedNorm(p, model.D) <= r ? p : pole.p;
+/** A direction with a little of all others in it: inverse iteration does not leave an eigenvector, even a wrong one. */
+export function mixed(model: CubicModel, v: Float64Array): Float64Array {
+  const other = normalised(model, anyDirection(model.size));
+  return normalised(model, v).map((entry, s) => entry + 2 ** -20 * other[s]!);
 }
 
-/** qᵀ M(r) q / (½ λ) for ‖Dq‖ = 1: how far r is above the point where that vanishes. */
-function distanceAt(model: CubicModel, r: Double2, q: Float64Array): number {
+/** A Rayleigh quotient: how far r is above the point where qᵀ M(r) q = 0. */
+interface Rayleigh {
+  readonly distance: number;
+  /** Of the distance, by rounding. */
+  readonly error: number;
+}
+
+function rayleigh(model: CubicModel, r: Double2, q: Float64Array): Rayleigh {
   const image = residual(matrixAt(model, r), q, new Float64Array(model.size));
-  return -dot(q, image) / (model.dampingInt / 2);
+  const weight = dot(q, weighted(model, q));
+  const added = dot(q.map(Math.abs), image.map(Math.abs));
+  return { distance: -dot(q, image) / weight, error: (4 * model.size * Number.EPSILON * added) / weight };
 }
 
-/** Rounding in qᵀ M(r) q / (½ λ), with the parts of the diagonal that cancel in M(r). */
-function noiseAt({ H, weights, size, dampingInt }: CubicModel, r: Double2, q: Float64Array): number {
-  let energy = 0;
-  for (let s = 0; s < size; s++) energy += q[s]! ** 2 * (Math.abs(H[s * size + s]!) + r.hi * weights[s]!.hi);
-  return (NOISE * size * energy) / (dampingInt / 2);
+/** The terms of qᵀ M(r) q / (½ λ), with those of the diagonal that cancel in M(r). */
+function termsAt({ H, weights, size, dampingInt }: CubicModel, r: Double2, q: Float64Array): number {
+  let terms = 0;
+  for (let s = 0; s < size; s++) terms += q[s]! ** 2 * (Math.abs(H[s * size + s]!) + r.hi * weights[s]!.hi);
+  return terms / (dampingInt / 2);
 }
 
 /** ½ λ D² q. */
@@ -114,10 +136,23 @@ function normalised(model: CubicModel, v: Float64Array): Float64Array {
   return v.map((entry) => entry / norm);
 }
 
-function partAlong(q: Float64Array, g: Float64Array): number {
-  const gamma = dot(q, g);
-  const size = dot(q.map(Math.abs), g.map(Math.abs));
-  return Math.abs(gamma) <= GAMMA_TOLERANCE * size ? 0 : gamma;
+/** What inverse iteration made of q, and how much it changed it last. */
+interface Iterate extends Pick<Rayleigh, "distance"> {
+  readonly q: Float64Array;
+  readonly change: Float64Array;
+  readonly terms: number;
+}
+
+/** qᵀg, from g or, as M(r) multiplies it by the distance to the pole, from the part of η along q; 0 if within rounding. */
+function partAlong(model: CubicModel, { lrs, norm }: Point, { q, change, distance, terms }: Iterate): number {
+  const { g, D, dampingInt } = model;
+  const pull = g.map(Math.abs);
+  const direct = { gamma: dot(q, g), error: ROUNDING * dot(q.map(Math.abs), pull) + dot(change, pull) };
+  const image = lrs.map((entry, s) => (dampingInt / 2) * D[s]! * (D[s]! * entry));
+  const rounding = ROUNDING * (dampingInt / 2) * norm * (distance + Number.EPSILON * terms);
+  const solved = { gamma: distance * dot(q, image), error: rounding + distance * dot(change, image.map(Math.abs)) };
+  const { gamma, error } = direct.error <= solved.error ? direct : solved;
+  return Math.abs(gamma) <= error ? 0 : gamma;
 }
 
 /** The part of M(r)⁻¹ g that is orthogonal to q in D². */
@@ -136,10 +171,10 @@ function withoutPart(model: CubicModel, x: Float64Array, q: Float64Array): Float
 function rootAbove(x0: number, restNorm: number, strength: number): number {
   const least = Math.max(0, restNorm - x0);
   if (strength === 0) return least;
-  let low = 0;
+  let low = Number.MIN_VALUE;
   let high = Math.sqrt(strength);
-  for (let i = 0; i < 400 && high - low > Number.EPSILON * high; i++) {
-    const middle = low + (high - low) / 2;
+  for (let i = 0; i < 100 && high - low > Number.EPSILON * high; i++) {
+    const middle = high > 4 * low ? Math.sqrt(low) * Math.sqrt(high) : (low + high) / 2;
     const delta = least + middle;
     const above = Math.sqrt(x0 + delta - restNorm) * Math.sqrt(x0 + delta + restNorm);
     if (above * delta < strength) low = middle;

@@ -1,3 +1,4 @@
+import { round } from "./double2.ts";
 import type { Point } from "./model.ts";
 
 /** What `nesterovLrs` found: the rates η with r = ‖Dη‖, or why there are none. */
@@ -5,9 +6,9 @@ export type CubicSolution =
   | { readonly found: true; readonly lrs: Float64Array; readonly r: number; readonly hard: boolean }
   | { readonly found: false; readonly reason: string };
 
-/** The solution at a root. */
-export function found({ lrs, norm }: Point): CubicSolution {
-  return { found: true, lrs, r: norm, hard: false };
+/** The solution at a root: M(r) η = g holds for the r where η was computed, from which ‖Dη‖ differs in its last digits. */
+export function found({ lrs, r }: Point): CubicSolution {
+  return { found: true, lrs, r: round(r), hard: false };
 }
 
 export function missing(reason: string): CubicSolution {

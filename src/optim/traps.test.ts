@@ -163,7 +163,7 @@ describe("where there are no rates", () => {
     // H = 8 w² up or down, g = 4 w²: 1/2; and damped, (−8 + 2 · 8) η = −4.
     expectRates(rates, [0.5, 0.5, -0.5, -0.5, 0.5, 0.5]);
     const reason =
-      "no learning rates from the summary (H is not positive definite where D is 0 (groups 0): the model has no minimum)";
+      "no learning rates from the summary (H is not positive definite beyond rounding where D is 0 (groups 0): nothing bounds their rates)";
     expect(log).toEqual([`${reason}: kept the last`, `${reason}: took a damped Newton step's`]);
   });
 
