@@ -27,11 +27,15 @@ export interface RunView {
   readonly warnings: ReadonlyMap<string, number>;
 }
 
-/** What is wrong with a run as a whole: that its training loss is above the one that it began with. */
+/** How much higher, as a share, a loss must be to be called so: that of one batch is not that of all. */
+const CLEARLY = 0.1;
+
+/** What is wrong with a run as a whole: that its training loss is clearly above the one that it began with. */
 export function divergenceOf(events: readonly TrainEvent[]): string | undefined {
   const first = events.find((event): event is StepEvent => event.type === "step" && event.loss !== null)?.loss;
   const last = events.findLast((event): event is EpochEvent => event.type === "epoch")?.trainLoss;
-  if (typeof first !== "number" || typeof last !== "number" || last <= first) return undefined;
+  if (typeof first !== "number" || typeof last !== "number") return undefined;
+  if (last - first <= CLEARLY * Math.abs(first)) return undefined;
   return `the training loss is ${formatLoss(last)}, above the ${formatLoss(first)} of the first batch: nothing was learned`;
 }
 
