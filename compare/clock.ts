@@ -1,37 +1,27 @@
-import { median } from "../bench/measure.ts";
+import { mean, median } from "../bench/measure.ts";
 
-/** How long a step took, and what it had to do beside stepping. */
-export interface TimedStep {
-  readonly seconds: number;
-  readonly summary: boolean;
-}
+/** Samples that the time of a step is taken from, at least. */
+const SAMPLES = 4000;
 
-/** The time of steps apart from that of compilation. */
-export interface Times {
-  /** Seconds until the end of each step. */
-  readonly until: readonly number[];
+/** What a step takes, and what compilation took beside it. */
+export interface Timing {
+  readonly secondsPerStep: number;
   readonly compilation: number;
 }
 
-/**
- * Programs are compiled at the first step of each kind, with a summary or without: what that takes beyond the median of
- * its kind is the compilation.
- */
-export function timesOf(steps: readonly TimedStep[]): Times {
-  const seconds = steps.map((step) => step.seconds);
-  let compilation = 0;
-  for (const kind of [true, false]) {
-    const first = steps.findIndex(({ summary }) => summary === kind);
-    const others = steps.filter(({ summary }, i) => summary === kind && i !== first);
-    if (others.length === 0) continue;
-    const usual = Math.min(seconds[first]!, median(others.map((step) => step.seconds)));
-    compilation += seconds[first]! - usual;
-    seconds[first] = usual;
-  }
-  let sum = 0;
-  const until = seconds.map((each) => {
-    sum += each;
-    return sum;
-  });
-  return { until, compilation };
+/** How often to go through a cycle of steps: once to compile, then twice or more to time them. */
+export function cyclesToTake(cycle: number, batchSize: number): number {
+  return 1 + Math.max(2, Math.ceil(SAMPLES / (cycle * batchSize)));
+}
+
+/** From the seconds of some cycles: programs are compiled in the first one, which is what it takes beyond the others. */
+export function timingOf([first, ...others]: readonly number[], cycle: number): Timing {
+  const usual = mean(others);
+  return { secondsPerStep: usual / cycle, compilation: Math.max(0, first! - usual) };
+}
+
+/** The medians of some rounds. */
+export function medianTiming(rounds: readonly Timing[]): Timing {
+  const of = (what: keyof Timing): number => median(rounds.map((round) => round[what]));
+  return { secondsPerStep: of("secondsPerStep"), compilation: of("compilation") };
 }

@@ -48,13 +48,15 @@ interface Line {
 
 /** The training losses of trials against epochs or seconds, each the mean over its seeds. */
 function lossPanel(title: string, trials: readonly Trial[], along: "epoch" | "seconds"): string {
-  const lines = trials.map(({ entry, results }): Line => {
+  const lines = trials.map(({ entry, results, timing }): Line => {
     const length = Math.min(...results.map(({ points }) => points.length));
-    const meanAt = (i: number, what: "trainLoss" | "epoch" | "seconds"): number =>
-      mean(results.map(({ points }) => points[i]![what]));
+    const looks = results[0]!.points.slice(0, length);
     return {
       entry,
-      points: Array.from({ length }, (_, i) => ({ x: meanAt(i, along), y: meanAt(i, "trainLoss") })),
+      points: looks.map(({ epoch, step }, i) => ({
+        x: along === "epoch" ? epoch : step * timing!.secondsPerStep,
+        y: mean(results.map(({ points }) => points[i]!.trainLoss)),
+      })),
     };
   });
   const ends = lines.map(({ points }) => points.at(-1)!.x);
@@ -138,19 +140,21 @@ export interface Standing {
   readonly best: readonly Trial[];
 }
 
-/** Losses against epochs and against seconds, with the usual settings above and the best ones below, as an SVG file. */
+/** Losses against epochs and, where steps are timed, against seconds, with the usual settings above and the best ones below, as an SVG file. */
 export function lossFigure({ title, usual, best }: Standing): string {
   const rows = [
     ["usual settings", usual],
     ["best settings", best],
   ] as const;
-  const panels = rows.flatMap(([settings, trials]) =>
-    trials.length === 0
-      ? []
-      : (["epoch", "seconds"] as const).map((along) =>
-          lossPanel(`${title}: training loss, ${settings}`, trials, along),
-        ),
-  );
+  const panels = rows.flatMap(([settings, trials]) => {
+    const columns = [
+      ["epoch", trials],
+      ["seconds", trials.filter(({ timing }) => timing)],
+    ] as const;
+    return columns
+      .filter(([, shown]) => shown.length > 0)
+      .map(([along, shown]) => lossPanel(`${title}: training loss, ${settings}`, shown, along));
+  });
   return arranged(panels, theme, 2);
 }
 

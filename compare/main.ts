@@ -1,29 +1,40 @@
 /**
  * Compares NewtonSummary with other optimisers, each with its usual settings and with the best of a few: `npm run compare -- --help`.
- * Every run is made in a process of its own, and kept in a file: what is done is not run again.
+ * Every run is made in a process of its own, and kept in a file: what is done is not run again. How long steps take is measured
+ * apart from the runs, which can therefore be made at once, on a busy machine or on several.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { machineFacts, warnIfBusy } from "../bench/machine.ts";
 import { buildCase, runCase } from "../bench/processes.ts";
 import { describeOptions, flag, listed, type OptionTable, parseOptions, text, whole } from "../src/cli/options.ts";
 import { formatClock, formatLoss, formatPercent, formatSeconds } from "../src/report/index.ts";
 import { OptionError } from "../src/util/errors.ts";
-import { ENTRIES, entryOf, SUBJECTS } from "./entries.ts";
+import type { Timing } from "./clock.ts";
+import { cycleOf, ENTRIES, entryOf, SUBJECTS } from "./entries.ts";
 import { lossFigure, sensitivityFigure } from "./figures.ts";
-import { type Choice, finalLoss, planOf, Results, secondsFor } from "./plan.ts";
-import type { Outcome, Result, Run } from "./runs.ts";
+import { Folder } from "./folder.ts";
+import { makeAll } from "./jobs.ts";
+import { type Choice, finalLoss, planOf, type Results, secondsFor, timedRuns } from "./plan.ts";
+import type { Outcome, Request, Result, Run } from "./runs.ts";
 import { sensitivityOf, tableOf, trialOf } from "./summary.ts";
+
+/** Fresh processes that each step is timed in. */
+const ROUNDS = 3;
 
 const OPTIONS = {
   model: { value: "NAME,…", help: listed(Object.keys(SUBJECTS)), otherwise: "all", read: someOf(SUBJECTS) },
   optimizer: { value: "NAME,…", help: listed(Object.keys(ENTRIES)), otherwise: "all", read: someOf(ENTRIES) },
   seeds: { value: "N", help: "runs with the usual and with the best settings", otherwise: "3", read: whole(1) },
   epochs: { value: "N", help: "times to go through the data", otherwise: "perceptron 3, lenet 5", read: whole(1) },
-  threads: { value: "N", help: "of ONNX Runtime", otherwise: "all of this machine's", read: whole(1) },
+  threads: { value: "N", help: "of ONNX Runtime in each run", otherwise: "1", read: whole(1) },
+  jobs: { value: "N", help: "runs at once", otherwise: "one for each of the machine's threads", read: whole(1) },
   data: { value: "DIR", help: "the folder of CIFAR-10's binary version", otherwise: "data/cifar10", read: text },
   out: { value: "DIR", help: "where results are, and what is drawn from them", otherwise: "runs/compare", read: text },
+  times: {
+    help: "measure how long steps take, on a machine that does nothing else, and draw what there is",
+    read: flag,
+  },
   list: { help: "only say what is left to run, and draw what there is", read: flag },
   help: { help: "show this", read: flag },
 } as const satisfies OptionTable;
@@ -31,7 +42,8 @@ const OPTIONS = {
 const USAGE = `npm run compare -- [options]
 
 Trains models with every optimiser, with its usual setting and the others of a small grid, and again with the usual and the best
-one for more seeds. The results grow in a file; it can be stopped at any time, and goes on where it was.
+one for more seeds. The results grow in a file, a line for each run; it can be stopped at any time, and goes on where it was. Files
+of several machines can be put together. Seconds are measured afterwards, with --times.
 
 ${describeOptions({ options: OPTIONS }, 100)}`;
 
@@ -45,17 +57,21 @@ function someOf<Name extends string>(table: Readonly<Record<Name, unknown>>): (v
 }
 
 /** What was asked for. */
-interface Request {
+interface Asked {
   readonly choice: Choice;
   readonly out: string;
-  readonly list: boolean;
+  readonly jobs: number;
+  readonly task: "runs" | "times" | "list";
 }
 
-function requestOf(args: readonly string[]): Request | undefined {
+function readArgs(args: readonly string[]): Asked | undefined {
   const { options, positionals } = parseOptions(OPTIONS, args);
   if (options.help) return undefined;
   if (positionals[0] !== undefined) throw new OptionError(`compare takes options only; found "${positionals[0]}"`);
-  const { model, optimizer, seeds = 3, epochs, threads = availableParallelism(), data } = options;
+  const { model, optimizer, seeds = 3, epochs, threads = 1, jobs = availableParallelism(), data } = options;
+  const tasks = (["times", "list"] as const).filter((name) => options[name]);
+  if (tasks.length > 1) throw new OptionError("--times and --list contradict each other");
+  if (tasks.length > 0 && options.jobs !== undefined) throw new OptionError(`--jobs says nothing to --${tasks[0]}`);
   return {
     choice: {
       subjects: model ?? (Object.keys(SUBJECTS) as (keyof typeof SUBJECTS)[]),
@@ -66,32 +82,46 @@ function requestOf(args: readonly string[]): Request | undefined {
       ...(data !== undefined && { data: resolve(data) }),
     },
     out: options.out ?? "runs/compare",
-    list: options.list ?? false,
+    jobs,
+    task: tasks[0] ?? "runs",
   };
 }
 
-/** The lines of a file of results; a last one that was cut off is taken away. */
-function readResults(file: string): Result[] {
-  if (!existsSync(file)) return [];
-  const lines = readFileSync(file, "utf8").split("\n");
-  if (lines.pop() !== "") writeFileSync(file, lines.map((line) => `${line}\n`).join(""));
-  return lines.map((line) => JSON.parse(line) as Result);
+/** Makes all runs that are left. */
+async function makeRuns({ choice, jobs }: Asked, folder: Folder): Promise<void> {
+  folder.mend();
+  const machine = machineFacts();
+  const program = await buildCase(import.meta.dirname);
+  const ask = (run: Run): Promise<Outcome> => runCase(program, { args: run.args } satisfies Request);
+  await makeAll(
+    jobs,
+    () => planOf(choice, folder.known()).runs,
+    async (run) => {
+      const result: Result = { ...run, ...(await ask(run)), machine };
+      folder.add(result);
+      console.log(`${lineOf(result)}  ${leftOf(choice, folder.known(), jobs)}`);
+    },
+  );
 }
 
-/** Makes all runs that are left, one after the other. */
-async function runAll(choice: Choice, file: string, done: Result[]): Promise<void> {
+/** Measures how long the steps take that the tables show, in turn over some rounds, backwards in every second one. */
+async function takeTimes(choice: Choice, folder: Folder): Promise<void> {
   const machine = machineFacts();
   warnIfBusy(machine);
   const program = await buildCase(import.meta.dirname);
-  const results = new Results(done);
-  for (let plan = planOf(choice, results); plan.runs.length > 0; plan = planOf(choice, results)) {
-    const [run] = plan.runs as [Run, ...Run[]];
-    const result: Result = { ...run, ...(await runCase<Outcome>(program, run)), machine };
-    appendFileSync(file, `${JSON.stringify(result)}\n`);
-    results.add(result);
-    done.push(result);
-    console.log(`${lineOf(result)}  ${leftOf(choice, results, done)}`);
-  }
+  const timings = timedRuns(choice, folder.known()).map((run) => ({ run, args: run.args, rounds: [] as Timing[] }));
+  for (let round = 0; round < ROUNDS; round++)
+    for (const { run, rounds } of round % 2 === 0 ? timings : timings.toReversed()) {
+      const cycle = cycleOf(run.entry, run.value);
+      const timing = await runCase<Timing>(program, { args: run.args, cycle } satisfies Request);
+      rounds.push(timing);
+      console.log(`round ${round + 1} of ${ROUNDS}: ${nameOf(run).padEnd(66)}  ${milliseconds(timing)}`);
+    }
+  folder.saveTimes({ machine, timings: timings.map(({ args, rounds }) => ({ args, rounds })) });
+}
+
+function milliseconds({ secondsPerStep, compilation }: Timing): string {
+  return `${(secondsPerStep * 1000).toFixed(1)} ms a step, compilation ${compilation.toFixed(1)} s`;
 }
 
 function nameOf({ subject, entry, value, seed }: Run): string {
@@ -107,56 +137,50 @@ function lineOf(result: Result): string {
 }
 
 /** How much is left, in runs and, once some are done, in time. */
-function leftOf(choice: Choice, results: Results, done: readonly Result[]): string {
-  const { runs, later } = planOf(choice, results);
+function leftOf(choice: Choice, known: Results, jobs: number): string {
+  const { runs, later } = planOf(choice, known);
   const left = [...runs, ...later];
-  const seconds = secondsFor(left, done);
-  const time = seconds === undefined ? "" : `, about ${formatClock(seconds)}`;
+  const seconds = secondsFor(left, known);
+  const time = seconds === undefined ? "" : `, about ${formatClock(seconds / jobs)}`;
   return left.length === 0 ? "all done" : `${left.length} ${left.length === 1 ? "run" : "runs"} left${time}`;
 }
 
 /** Draws what there is. */
-function report(choice: Choice, out: string, done: readonly Result[]): void {
-  const results = new Results(done);
+function report(choice: Choice, folder: Folder): void {
+  const known = folder.known();
   const standings = choice.subjects.map((subject) => {
     const trials = (which: "usual" | "best") =>
-      choice.entries.flatMap((entry) => trialOf(choice, subject, entry, which, results) ?? []);
+      choice.entries.flatMap((entry) => trialOf(choice, subject, entry, which, known) ?? []);
     return { subject, title: SUBJECTS[subject].title, usual: trials("usual"), best: trials("best") };
   });
   const shown = standings.filter(({ usual }) => usual.length > 0);
-  for (const standing of shown) save(join(out, `${standing.subject}.svg`), lossFigure(standing));
+  const save = (name: string, content: string): void => console.log(folder.save(name, content));
+  for (const standing of shown) save(`${standing.subject}.svg`, lossFigure(standing));
   const sensitivities = shown.map(({ subject, title, usual }) => ({
     title,
     start: usual[0]!.results[0]!.points[0]!.trainLoss,
-    all: choice.entries.flatMap((entry) => sensitivityOf(choice, subject, entry, results) ?? []),
+    all: choice.entries.flatMap((entry) => sensitivityOf(choice, subject, entry, known) ?? []),
   }));
   const swept = sensitivities.filter(({ all }) => all.length > 0);
-  if (swept.length > 0) save(join(out, "sensitivity.svg"), sensitivityFigure(swept));
-  const tables = shown.map(({ subject, title }) =>
-    [`## ${title}`, "", ...tableOf(choice, subject, results)].join("\n"),
-  );
-  if (tables.length > 0) save(join(out, "tables.md"), `${tables.join("\n\n")}\n`);
+  if (swept.length > 0) save("sensitivity.svg", sensitivityFigure(swept));
+  const tables = shown.map(({ subject, title }) => [`## ${title}`, "", ...tableOf(choice, subject, known)].join("\n"));
+  if (tables.length > 0) save("tables.md", `${tables.join("\n\n")}\n`);
 }
 
-function save(file: string, content: string): void {
-  writeFileSync(file, content);
-  console.log(file);
-}
-
-async function compare({ choice, out, list }: Request): Promise<void> {
-  mkdirSync(out, { recursive: true });
-  const file = join(out, "results.jsonl");
-  const done = readResults(file);
-  const results = new Results(done);
-  console.log(`${file}: ${leftOf(choice, results, done)}`);
-  if (list) for (const run of planOf(choice, results).runs) console.log(nameOf(run));
-  else await runAll(choice, file, done);
-  report(choice, out, done);
+async function compare(asked: Asked): Promise<void> {
+  const { choice, task, jobs } = asked;
+  const folder = new Folder(asked.out);
+  const known = folder.known();
+  console.log(`${folder.results}: ${leftOf(choice, known, jobs)}`);
+  if (task === "list") for (const run of planOf(choice, known).runs) console.log(nameOf(run));
+  else if (task === "times") await takeTimes(choice, folder);
+  else await makeRuns(asked, folder);
+  report(choice, folder);
 }
 
 try {
-  const request = requestOf(process.argv.slice(2));
-  if (request) await compare(request);
+  const asked = readArgs(process.argv.slice(2));
+  if (asked) await compare(asked);
   else console.log(USAGE);
 } catch (error) {
   if (!(error instanceof OptionError)) throw error;

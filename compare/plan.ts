@@ -1,7 +1,8 @@
 import { mean } from "../bench/measure.ts";
 import { optimizerEntry } from "../src/cli/optimizers.ts";
+import { medianTiming, type Timing } from "./clock.ts";
 import { type EntryName, entryOf, SUBJECTS, type Subject, type SubjectName } from "./entries.ts";
-import type { Result, Run } from "./runs.ts";
+import { keyOf, type Result, type Run, type Times } from "./runs.ts";
 
 /** What is to be compared. */
 export interface Choice {
@@ -44,20 +45,26 @@ export function runOf(choice: Choice, subject: SubjectName, entry: EntryName, va
   return { subject, entry, value, seed, args };
 }
 
-/** Results by the command lines of their runs. */
+/** What is known of runs, by their command lines. */
 export class Results {
-  readonly #all = new Map<string, Result>();
+  readonly #all: ReadonlyMap<string, Result>;
+  readonly #timings: ReadonlyMap<string, Timing>;
 
-  constructor(results: readonly Result[] = []) {
-    for (const result of results) this.add(result);
+  constructor(results: readonly Result[] = [], timings: Times["timings"] = []) {
+    this.#all = new Map(results.map((result) => [keyOf(result), result]));
+    this.#timings = new Map(timings.map((timing) => [keyOf(timing), medianTiming(timing.rounds)]));
   }
 
-  add(result: Result): void {
-    this.#all.set(result.args.join(" "), result);
+  get all(): readonly Result[] {
+    return [...this.#all.values()];
   }
 
   of(run: Run): Result | undefined {
-    return this.#all.get(run.args.join(" "));
+    return this.#all.get(keyOf(run));
+  }
+
+  timingOf(run: Run): Timing | undefined {
+    return this.#timings.get(keyOf(run));
   }
 }
 
@@ -88,6 +95,16 @@ export function bestValue(
   return grid?.reduce((best, result) => (finalLoss(result) < finalLoss(best) ? result : best)).value;
 }
 
+/** The runs whose steps are timed: each entry's with its usual and its best value, so far as that is known. */
+export function timedRuns(choice: Choice, results: Results): Run[] {
+  return choice.subjects.flatMap((subject) =>
+    choice.entries.flatMap((entry) => {
+      const values = new Set([usualValue(entry), bestValue(choice, subject, entry, results) ?? usualValue(entry)]);
+      return [...values].map((value) => runOf(choice, subject, entry, value, 0));
+    }),
+  );
+}
+
 /** What is left to run, in this order, and how many more runs there will be once all grids are known. */
 export interface Plan {
   readonly runs: readonly Run[];
@@ -112,7 +129,7 @@ export function planOf(choice: Choice, results: Results): Plan {
     return value === undefined ? [] : others.map((seed) => runOf(choice, subject, entry, value, seed));
   });
   const all = [...usual(0), ...grids, ...others.flatMap(usual), ...best];
-  const missing = new Map(all.filter((run) => !results.of(run)).map((run) => [run.args.join(" "), run]));
+  const missing = new Map(all.filter((run) => !results.of(run)).map((run) => [keyOf(run), run]));
   const unknown = pairs.filter(([subject, entry]) => bestValue(choice, subject, entry, results) === undefined);
   const later = unknown.flatMap(([subject, entry]) =>
     others.map((seed) => runOf(choice, subject, entry, usualValue(entry), seed)),
@@ -120,8 +137,8 @@ export function planOf(choice: Choice, results: Results): Plan {
   return { runs: [...missing.values()], later };
 }
 
-/** About how many seconds these runs will take, from those that are done; undefined as long as there are none. */
-export function secondsFor(runs: readonly Run[], done: readonly Result[]): number | undefined {
+/** About how many seconds of one job these runs will take, from those that are done; undefined as long as there are none. */
+export function secondsFor(runs: readonly Run[], { all: done }: Results): number | undefined {
   if (done.length === 0) return undefined;
   return runs.reduce((sum, run) => {
     const alike = [

@@ -1,3 +1,4 @@
+import type { Timing } from "./clock.ts";
 import type { EntryName, SubjectName } from "./entries.ts";
 
 /** One training run: all that its result is filed under. */
@@ -11,11 +12,15 @@ export interface Run {
   readonly args: readonly string[];
 }
 
-/** How a model stood at some time in a run, on the same samples each time. */
+/** What tells a run from all others. */
+export function keyOf({ args }: Pick<Run, "args">): string {
+  return args.join(" ");
+}
+
+/** How a model stood after some steps of a run, on the same samples each time. */
 export interface Point {
+  readonly step: number;
   readonly epoch: number;
-  /** Of training, without evaluations and compilation. */
-  readonly seconds: number;
   readonly trainLoss: number;
   readonly testLoss: number;
   readonly testAccuracy: number;
@@ -25,9 +30,7 @@ export interface Point {
 export interface Outcome {
   /** From the start on. */
   readonly points: readonly Point[];
-  /** Seconds of compilation, which are in no point. */
-  readonly compilation: number;
-  /** Seconds in all. */
+  /** Seconds in all, beside whatever else ran: good for nothing but to say how long the others will take. */
   readonly wall: number;
   /** Why it ended early, where a loss or a step was NaN or infinite. */
   readonly diverged?: string;
@@ -36,4 +39,17 @@ export interface Outcome {
 /** A run that is done, as a line of the results. */
 export interface Result extends Run, Outcome {
   readonly machine: Readonly<Record<string, string>>;
+}
+
+/** What a process of its own is asked for: the outcome of a run or, with a cycle, the time of its first steps. */
+export interface Request {
+  readonly args: readonly string[];
+  /** Steps after which the work repeats. */
+  readonly cycle?: number;
+}
+
+/** The times of all steps that the tables show, taken in one go on one machine. */
+export interface Times {
+  readonly machine: Readonly<Record<string, string>>;
+  readonly timings: readonly { readonly args: Run["args"]; readonly rounds: readonly Timing[] }[];
 }

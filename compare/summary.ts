@@ -1,15 +1,17 @@
 import { mean } from "../bench/measure.ts";
 import { formatLoss, formatPercent } from "../src/report/index.ts";
+import type { Timing } from "./clock.ts";
 import { type EntryName, entryOf, type SubjectName } from "./entries.ts";
 import { bestValue, type Choice, finalLoss, gridResults, type Results, runOf, usualValue } from "./plan.ts";
 import type { Point, Result } from "./runs.ts";
 
-/** An entry with one value of its main setting, on one subject: its results with all seeds that are done. */
+/** An entry with one value of its main setting, on one subject: its results with all seeds that are done, and what a step takes, if known. */
 export interface Trial {
   readonly subject: SubjectName;
   readonly entry: EntryName;
   readonly value: number;
   readonly results: readonly Result[];
+  readonly timing?: Timing;
 }
 
 /** The trial of an entry with its usual or its best value; undefined where no run of it is done. */
@@ -24,7 +26,9 @@ export function trialOf(
   if (value === undefined) return undefined;
   const seeds = Array.from({ length: choice.seeds }, (_, seed) => seed);
   const found = seeds.flatMap((seed) => results.of(runOf(choice, subject, entry, value, seed)) ?? []);
-  return found.length === 0 ? undefined : { subject, entry, value, results: found };
+  if (found.length === 0) return undefined;
+  const timing = results.timingOf(runOf(choice, subject, entry, value, 0));
+  return { subject, entry, value, results: found, ...(timing && { timing }) };
 }
 
 /** How an entry's results depend on its main setting, with the first seed. */
@@ -54,6 +58,7 @@ export function sensitivityOf(
 }
 
 const HEAD = ["optimiser", "setting", "training loss", "to Adam's", "test accuracy", "seconds", "compilation", "seeds"];
+const UNKNOWN = "–";
 
 /**
  * A table of each entry's results on a subject, usual and best ones, in Markdown. "To Adam's" is how long it took to the loss
@@ -74,38 +79,47 @@ export function tableOf(choice: Choice, subject: SubjectName, results: Results):
   return lines.map((cells) => `| ${cells.join(" | ")} |`);
 }
 
-function rowOf({ entry, value, results }: Trial, which: string, target: number): string[] {
+function rowOf({ entry, value, results, timing }: Trial, which: string, target: number): string[] {
   const { title, setting } = entryOf(entry);
   const last = results.map(({ points }) => points.at(-1)!);
   const diverged = results.filter((result) => result.diverged !== undefined).length;
   const arrivals = results.map(({ points }) => (Number.isFinite(target) ? arrivalAt(target, points) : undefined));
   const arrived = arrivals.every((arrival) => arrival !== undefined);
-  const seconds = (value: number): string => value.toFixed(1);
   return [
     title,
     `${setting} ${value} (${which})`,
     diverged > 0 ? `diverged (${diverged} of ${results.length})` : spread(results.map(finalLoss), formatLoss),
-    arrived
-      ? `${mean(arrivals.map(({ epoch }) => epoch)).toFixed(1)} epochs, ${seconds(mean(arrivals.map((each) => each.seconds)))} s`
-      : "–",
+    arrived ? arrivalText(arrivals, timing) : UNKNOWN,
     spread(
       last.map(({ testAccuracy }) => testAccuracy),
       formatPercent,
     ),
-    seconds(mean(last.map((point) => point.seconds))),
-    seconds(mean(results.map(({ compilation }) => compilation))),
+    timing ? secondsUntil(last, timing) : UNKNOWN,
+    timing ? timing.compilation.toFixed(1) : UNKNOWN,
     String(results.length),
   ];
 }
 
+type Arrival = Pick<Point, "epoch" | "step">;
+
+function arrivalText(arrivals: readonly Arrival[], timing: Timing | undefined): string {
+  const epochs = `${mean(arrivals.map(({ epoch }) => epoch)).toFixed(1)} epochs`;
+  return timing ? `${epochs}, ${secondsUntil(arrivals, timing)} s` : epochs;
+}
+
+/** The mean time of some steps from the start on. */
+function secondsUntil(steps: readonly Pick<Point, "step">[], { secondsPerStep }: Timing): string {
+  return (mean(steps.map(({ step }) => step)) * secondsPerStep).toFixed(1);
+}
+
 /** When a loss was first met, on the straight line between two looks. */
-export function arrivalAt(target: number, points: readonly Point[]): Pick<Point, "epoch" | "seconds"> | undefined {
+export function arrivalAt(target: number, points: readonly Point[]): Arrival | undefined {
   const after = points.findIndex(({ trainLoss }) => trainLoss <= target);
   if (after <= 0) return points[after];
   const [from, to] = [points[after - 1]!, points[after]!];
   const share = (from.trainLoss - target) / (from.trainLoss - to.trainLoss);
-  const between = (what: "epoch" | "seconds"): number => from[what] + share * (to[what] - from[what]);
-  return { epoch: between("epoch"), seconds: between("seconds") };
+  const between = (what: "epoch" | "step"): number => from[what] + share * (to[what] - from[what]);
+  return { epoch: between("epoch"), step: between("step") };
 }
 
 /** The mean, and the standard deviation where there are several. */

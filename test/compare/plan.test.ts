@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ENTRIES, type EntryName, entryOf } from "../../compare/entries.ts";
-import { bestValue, planOf, Results, secondsFor, usualValue } from "../../compare/plan.ts";
+import { bestValue, planOf, Results, secondsFor, timedRuns, usualValue } from "../../compare/plan.ts";
 import { trainRequest } from "../../src/cli/train-options.ts";
 import { CHOICE, resultOf } from "./results.ts";
 
@@ -51,10 +51,18 @@ describe("the plan", () => {
   });
 });
 
+test("steps are timed of the usual and of the best runs, once where they are the same", () => {
+  const timed = (results: Results): string[] =>
+    timedRuns(CHOICE, results).map(({ entry, value, seed }) => `${entry} ${value} ${seed}`);
+  expect(timed(new Results())).toEqual(["adam 0.001 0", "lbfgs 1000 0"]);
+  const grid = entryOf("adam").grid.map((value) => resultOf("adam", value, 0, value));
+  expect(timed(new Results(grid))).toEqual(["adam 0.001 0", "adam 0.0001 0", "lbfgs 1000 0"]);
+});
+
 test("the time that is left comes from runs that are alike", () => {
   const { runs } = planOf(CHOICE, new Results());
-  expect(secondsFor(runs, [])).toBeUndefined();
+  expect(secondsFor(runs, new Results())).toBeUndefined();
   const done = [resultOf("adam", 1e-3, 0, 1), { ...resultOf("lbfgs", 1000, 0, 1), wall: 20 }];
-  expect(secondsFor(runs, done)).toBe(6 * 12 + 4 * 20);
-  expect(secondsFor(runs, done.slice(0, 1))).toBe(10 * 12);
+  expect(secondsFor(runs, new Results(done))).toBe(6 * 12 + 4 * 20);
+  expect(secondsFor(runs, new Results(done.slice(0, 1)))).toBe(10 * 12);
 });
