@@ -2,7 +2,7 @@ import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from
 import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
 import { findGemms, type Gemm } from "./gemm.ts";
 import { type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
-import { encodeModel, type OnnxValue } from "./model-proto.ts";
+import { encodeModel, type OnnxGraph, type OnnxValue } from "./model-proto.ts";
 import { lowerings } from "./table.ts";
 
 export type { Precision } from "./lowering.ts";
@@ -28,6 +28,11 @@ const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute
 
 /** A graph as a serialised ONNX model; real numbers are of the given precision, the batch axis stays symbolic. */
 export function toOnnx(graph: Graph, precision: Precision): Uint8Array {
+  return encodeModel(lowerGraph(graph, precision));
+}
+
+/** A graph in ONNX's operators. */
+export function lowerGraph(graph: Graph, precision: Precision): OnnxGraph {
   const to = new Lowering(precision);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);
   const { gemms, absorbed } = findGemms(graph);
@@ -51,7 +56,19 @@ export function toOnnx(graph: Graph, precision: Precision): Uint8Array {
   for (const { value, name } of results) to.output(value, name);
   const outputs = results.map(({ name, node }) => valueInfo(to, name, node));
   const inputs = graph.inputs.map(({ name, node }) => valueInfo(to, name, node));
-  return encodeModel({ nodes: to.nodes, initializers: to.initializers, inputs, outputs });
+  const values = valuesBetween(to, lowered);
+  return { nodes: to.nodes, initializers: to.initializers, inputs, outputs, values };
+}
+
+/**
+ * The types of what operators give to one another. ONNX Runtime finds most of them itself, but loses the batch axis where
+ * values are reshaped. What it does not know the shape of cannot take its input's memory, and is compared with all memory
+ * that is free: planning then takes time that grows with the square of the graph.
+ */
+function valuesBetween(to: Lowering, lowered: ReadonlyMap<Node, string>): OnnxValue[] {
+  const written = new Set(to.nodes.flatMap(({ outputs }) => outputs));
+  const typed = new Map([...lowered].map(([node, name]) => [name, node]));
+  return [...typed].filter(([name]) => written.has(name)).map(([name, node]) => valueInfo(to, name, node));
 }
 
 /** How many vectors are put together at once; see `pack`. */

@@ -38,6 +38,8 @@ export interface OnnxGraph {
   readonly initializers: readonly OnnxTensor[];
   readonly inputs: readonly OnnxValue[];
   readonly outputs: readonly OnnxValue[];
+  /** What is known of values in between. */
+  readonly values: readonly OnnxValue[];
 }
 
 type Write = (writer: BinaryWriter) => void;
@@ -67,6 +69,7 @@ function encodeGraph(writer: BinaryWriter, graph: OnnxGraph): void {
   for (const tensor of graph.initializers) message(writer, 5, (w) => encodeTensor(w, tensor));
   for (const value of graph.inputs) message(writer, 11, (w) => encodeValue(w, value));
   for (const value of graph.outputs) message(writer, 12, (w) => encodeValue(w, value));
+  for (const value of graph.values) message(writer, 13, (w) => encodeValue(w, value));
 }
 
 function encodeNode(writer: BinaryWriter, node: OnnxNode): void {
