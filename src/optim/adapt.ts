@@ -1,5 +1,5 @@
 import type { Mode } from "../engine/index.ts";
-import { type AutoState, damped, judge, SPOILED, spoils, TRIES, type Watch } from "./auto-damping.ts";
+import { type AutoState, damped, judge, SPOILED, spoils, TRIES, type Watch, watchedBatches } from "./auto-damping.ts";
 import { lossOf } from "./loss-of.ts";
 import type { Moved, Proposal, Stepper } from "./stepper.ts";
 
@@ -12,6 +12,8 @@ interface Attempt {
   readonly ratesAt: (damping: Float64Array) => Float64Array;
   /** Of the summary that the step follows from. */
   readonly watch: Watch;
+  /** Steps to the next one. */
+  readonly period: number;
 }
 
 /**
@@ -20,18 +22,25 @@ interface Attempt {
  */
 export async function adapt(
   stepper: Stepper,
-  { proposal, mode, ratesAt, watch }: Attempt,
+  { proposal, mode, ratesAt, watch, period }: Attempt,
   auto: AutoState,
   from: Float64Array,
 ): Promise<{ damping: Float64Array; moved: Moved; auto: AutoState }> {
-  const past = auto.watch;
-  const { factor, successes } = judge(auto, past ? await lossOf(stepper, past, mode) : 0);
+  const losses: number[] = [];
+  for (const past of auto.watches) losses.push(await lossOf(stepper, past, mode));
+  const { factor, successes } = judge(auto, losses, from);
   const first = auto.first ?? watch.loss;
+  const past = auto.watches
+    .map((each, i) => ({ ...each, loss: losses[i]! }))
+    .filter(({ loss }) => Number.isFinite(loss));
+  const samples = watch.parts.reduce((sum, part) => sum + part, 0);
+  const kept = watch.batch ? watchedBatches(samples, period) : 1;
+  const watches = [...past, watch].slice(-kept);
   let damping = damped(from, factor);
   for (let left = TRIES; ; left--) {
     const moved = await stepper.moved(proposal, ratesAt(damping));
     const after = left > 0 ? await lossAfter(stepper, watch, mode, moved) : watch.loss;
-    if (!spoils(watch, after, first)) return { damping, moved, auto: { successes, first, watch } };
+    if (!spoils(watch, after, first)) return { damping, moved, auto: { successes, first, watches } };
     stepper.engine.release(...Object.values(moved));
     damping = damped(damping, SPOILED);
   }

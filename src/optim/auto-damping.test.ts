@@ -5,7 +5,7 @@ import { ReferenceEngine } from "../engine/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
 import { Dropout, Linear, logSoftmax, losses, Module, Parameter, type Tensor } from "../nn/index.ts";
 import { StateError } from "../util/errors.ts";
-import { decrementOf } from "./auto-damping.ts";
+import { decrementOf, judge, type Watch, watchedBatches } from "./auto-damping.ts";
 import { NewtonSummary, type NewtonSummaryOptions, SGDUpdater, type StepResult } from "./index.ts";
 
 const engine = new ReferenceEngine();
@@ -150,11 +150,12 @@ describe("damping: auto", () => {
     const state = await auto.state();
     for (const damaged of [
       null,
-      { successes: -1 },
+      { successes: -1, watches: [] },
+      { successes: 1 },
       { ...state.auto!, successes: -1 },
-      { ...state.auto!, watch: { ...state.auto!.watch!, loss: Number.NaN } },
-      { ...state.auto!, watch: { ...state.auto!.watch!, batch: { x: labelled(3).x } } },
-      { ...state.auto!, watch: { ...state.auto!.watch!, parts: [5, 6] } },
+      { ...state.auto!, watches: [{ ...state.auto!.watches[0]!, loss: Number.NaN }] },
+      { ...state.auto!, watches: [{ ...state.auto!.watches[0]!, batch: { x: labelled(3).x } }] },
+      { ...state.auto!, watches: [{ ...state.auto!.watches[0]!, parts: [5, 6] }] },
     ])
       await expect(auto.restore({ ...state, auto: damaged })).rejects.toThrow(StateError);
     await auto.restore(state);
@@ -188,6 +189,51 @@ describe("damping: auto", () => {
     const first = (await optimizer.step()).loss;
     for (let i = 0; i < 100; i++) await optimizer.step();
     expect((await optimizer.step()).loss).toBeLessThan(first / 10);
+  });
+});
+
+describe("what is watched", () => {
+  test("1000 samples, of so many summaries, but no more batches than steps", () => {
+    expect([1000, 2000, 999, 500, 100, 30].map((samples) => watchedBatches(samples, 10))).toEqual([1, 1, 2, 2, 10, 10]);
+    expect(watchedBatches(100, 1)).toBe(1);
+  });
+
+  test("the last summaries' batches, each with its loss at the last summary", async () => {
+    const model = classifier();
+    const optimizer = await make(model);
+    await steps(optimizer, 4);
+    const { watches } = (await optimizer.state()).auto!;
+    expect(watches.map(({ parts }) => parts)).toEqual([[30], [30]]);
+    await steps(optimizer, 6);
+    const later = (await optimizer.state()).auto!.watches;
+    expect(later).toHaveLength(3);
+    const at = later.map(({ batch }) => batch!.x.data.join());
+    expect(new Set(at).size).toBe(3);
+    // The first of the three was taken at step 3, and its loss again at steps 6 and 9.
+    expect(at[0]).toBe(watches[1]!.batch!.x.data.join());
+    expect(later[0]!.loss).not.toBe(watches[1]!.loss);
+  });
+});
+
+describe("judge", () => {
+  const watch = (loss: number, samples: number): Watch => ({
+    parts: [samples],
+    loss,
+    decrement: 0.1,
+    random: { seed: 0, drawn: 0 } as unknown as Watch["random"],
+  });
+  const watches = [watch(2, 30), watch(1, 10)];
+  const factorOf = (losses: readonly number[], damping: number): number =>
+    judge({ successes: 0, watches }, losses, Float64Array.of(damping)).factor;
+
+  test("goes by the mean over all watched samples", () => {
+    expect(factorOf([1.9, 1.2], 1)).toBe(1.2);
+    expect(factorOf([2.1, 0.8], 1)).toBe(0.72);
+  });
+
+  test("takes back one success for a failure below the start, so that noise alone does not lower it", () => {
+    expect(factorOf([2.1, 1], 0.1) * factorOf([1.9, 1], 0.1)).toBeCloseTo(1, 15);
+    expect(factorOf([2.1, 1], 0.3)).toBe(0.72);
   });
 });
 

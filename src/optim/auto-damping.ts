@@ -2,7 +2,7 @@ import type { Batch } from "../util/ndarray.ts";
 import type { RandomState } from "../util/random.ts";
 import type { UpdateRecord } from "./result.ts";
 
-/** With `damping: "auto"`: what is kept from one summary to the next, to judge by it the steps between. */
+/** With `damping: "auto"`: what is kept of a summary, to judge by it the steps after it. */
 export interface Watch {
   /** The first batch of the summary; undefined for a model without inputs. */
   readonly batch?: Batch;
@@ -10,7 +10,7 @@ export interface Watch {
   readonly parts: readonly number[];
   /** Where the random masks stood when the loss was taken. */
   readonly random: RandomState;
-  /** The loss on it before the steps. */
+  /** The loss on it at the last summary. */
   readonly loss: number;
   /** By how much the summary's model could lower the loss: ½ ḡᵀη*. */
   readonly decrement: number;
@@ -22,8 +22,19 @@ export interface AutoState {
   readonly successes: number;
   /** The loss of the first summary. */
   readonly first?: number;
-  /** Undefined before the first summary. */
-  readonly watch?: Watch;
+  /** Of the last summaries, the latest at the end. */
+  readonly watches: readonly Watch[];
+}
+
+/** The steps of a period are judged by so many samples, where a summary has fewer by those of the last summaries together. */
+const WATCHED = 1000;
+
+/**
+ * By how many batches of so many samples the steps of a period are judged: no more than there are steps, so that they cost less
+ * than these.
+ */
+export function watchedBatches(samples: number, period: number): number {
+  return Math.min(Math.ceil(WATCHED / samples), period);
 }
 
 /** λ₁ at the beginning. */
@@ -35,14 +46,20 @@ export const AUTO_DAMPING_INT = 10;
 /** Rates are medians over so many summaries, where nothing else is asked for. */
 export const AUTO_MEDIAN = 9;
 
+/** And the averages of H̄, ḡ and order3 that they come from, where no others are asked for: {@link AveragingOptions}. */
+export const AUTO_POLY_AVG = 5;
+
 /** How often a step is tried with less damping before it is taken as it is. */
 export const TRIES = 30;
 
 /** What damping is multiplied by where a step, or the steps of a period, spoiled the loss. */
 export const SPOILED = 0.25;
 
-/** Damping rises and falls with the share of periods that lower the loss; it stays where 64 % do. */
-const [SUCCESS, FAILURE] = [1.2, 0.72];
+/**
+ * Damping rises and falls with the share of periods that lower the loss; it stays where 64 % do. Below its start it stays where half
+ * of them do: noise hides the progress of small steps, and as many fail by chance, however small they are.
+ */
+const [SUCCESS, FAILURE, SMALL_FAILURE] = [1.2, 0.72, 1 / 1.2];
 
 /** After so many successes in a row damping is far too small, and rises faster. */
 const [RUN, RISE] = [8, 2];
@@ -64,14 +81,30 @@ export function spoils({ loss, decrement }: Watch, after: number, first: number 
 }
 
 /**
- * What damping is multiplied by after the steps of a period, from what they did to the loss of one and the same batch. In the
+ * What damping is multiplied by after the steps of a period, from what they did to the losses of the watched batches. In the
  * manner of the success rule of evolution strategies (I. Rechenberg, 1973): about the largest damping that makes progress, a
  * fixed share of the periods succeeds.
  */
-export function judge({ successes, watch, first }: AutoState, after: number): { factor: number; successes: number } {
-  if (!watch || Math.abs(after - watch.loss) <= ROUNDING * Math.abs(watch.loss)) return { factor: 1, successes };
-  if (after < watch.loss) return { factor: successes + 1 >= RUN ? RISE : SUCCESS, successes: successes + 1 };
-  return { factor: spoils(watch, after, first) ? SPOILED : FAILURE, successes: 0 };
+export function judge(
+  { successes, watches, first }: AutoState,
+  losses: readonly number[],
+  damping: Float64Array,
+): { factor: number; successes: number } {
+  const latest = watches.at(-1);
+  if (!latest) return { factor: 1, successes };
+  const before = meanOf(watches, ({ loss }) => loss);
+  const after = meanOf(watches, (_, i) => losses[i]!);
+  if (Math.abs(after - before) <= ROUNDING * Math.abs(before)) return { factor: 1, successes };
+  if (after < before) return { factor: successes + 1 >= RUN ? RISE : SUCCESS, successes: successes + 1 };
+  if (spoils({ ...latest, loss: before }, after, first)) return { factor: SPOILED, successes: 0 };
+  return { factor: Math.max(...damping) < START ? SMALL_FAILURE : FAILURE, successes: 0 };
+}
+
+/** Over all watched samples. */
+function meanOf(watches: readonly Watch[], value: (watch: Watch, i: number) => number): number {
+  const samples = watches.map(({ parts }) => parts.reduce((sum, part) => sum + part, 0));
+  const all = samples.reduce((sum, each) => sum + each, 0);
+  return watches.reduce((sum, watch, i) => sum + (samples[i]! / all) * value(watch, i), 0);
 }
 
 /**

@@ -43,6 +43,19 @@ describe("averages", () => {
     );
   });
 
+  test("polynomial ones weigh the i-th sample by i (i + 1) with power 2, all alike with power 0", () => {
+    fc.assert(
+      fc.property(samples, fc.constantFrom(0, 2), (values, power) => {
+        const expected = values.map((_, last) => {
+          const weights = values.slice(0, last + 1).map((__, i) => (power === 0 ? 1 : (i + 1) * (i + 2)));
+          const total = weights.reduce((sum, weight) => sum + weight, 0);
+          return weights.reduce((sum, weight, j) => sum + weight * values[j]!, 0) / total;
+        });
+        expectClose(averagesOf(values, { kind: "polynomial", power }), expected);
+      }),
+    );
+  });
+
   test("exponential ones weigh a sample by keep to the power of its age", () => {
     fc.assert(
       fc.property(samples, fc.double({ min: 0, max: 0.99, noNaN: true }), fc.boolean(), (values, keep, corrected) => {

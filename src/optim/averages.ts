@@ -1,6 +1,6 @@
 import type { Summary } from "../summary/index.ts";
 import { OptionError } from "../util/errors.ts";
-import { checkBoolean, checkShare, checkWhole, refuseUnknown } from "../util/options.ts";
+import { checkBoolean, checkNonNegative, checkShare, checkWhole, refuseUnknown } from "../util/options.ts";
 
 /** Options that say how summaries are averaged before the rates are computed; not at all by default. */
 export interface AveragingOptions {
@@ -10,6 +10,12 @@ export interface AveragingOptions {
   readonly movavgBiasCorrection?: boolean;
   /** Instead: the mean of the summaries since the beginning of the previous period. */
   readonly uniformAvg?: UniformAvgOptions;
+  /**
+   * Instead: polynomial-decay averages (O. Shamir and T. Zhang, ICML 2013), which hold about the last 1/(`polyAvg` + 1) of all
+   * summaries, the n-th being added with weight (`polyAvg` + 1)/(n + `polyAvg`); a number of at least 0. 5 by default with automatic
+   * damping, unless there is another average.
+   */
+  readonly polyAvg?: number;
 }
 
 /** Averages over periods: of all summaries in the first one, then of those of the last period and the one under way. */
@@ -26,7 +32,8 @@ export interface UniformAvgOptions {
 /** How summaries are averaged. */
 export type Averaging =
   | { readonly kind: "exponential"; readonly keep: number; readonly corrected: boolean }
-  | { readonly kind: "uniform"; readonly period: number };
+  | { readonly kind: "uniform"; readonly period: number }
+  | { readonly kind: "polynomial"; readonly power: number };
 
 /** What is averaged. */
 export type Moments = Pick<Summary, "H" | "g" | "order3">;
@@ -38,6 +45,8 @@ interface AverageKind {
   readonly period?: number;
   /** Of one with a correction. */
   readonly keep?: number;
+  /** Of a polynomial one. */
+  readonly power?: number;
 }
 
 /** What an average keeps of earlier summaries. */
@@ -50,16 +59,30 @@ export interface AverageState extends AverageKind {
   readonly previous?: Moments;
 }
 
-/** @throws OptionError naming an option that is out of range, or that would be ignored beside another */
-export function averagingOf({ movavg, movavgBiasCorrection, uniformAvg }: AveragingOptions): {
+/**
+ * @param usual the `polyAvg` of where no average is asked for; undefined for none.
+ * @throws OptionError naming an option that is out of range, or that would be ignored beside another
+ */
+export function averagingOf(
+  { movavg, movavgBiasCorrection, uniformAvg, polyAvg }: AveragingOptions,
+  usual: number | undefined,
+): {
   readonly averaging: Averaging;
   readonly warmup: number;
 } {
   if (movavg !== undefined) checkShare("movavg", movavg);
   if (movavgBiasCorrection !== undefined) checkBoolean("movavgBiasCorrection", movavgBiasCorrection);
-  if (movavgBiasCorrection && uniformAvg)
-    throw new OptionError("movavgBiasCorrection would be ignored beside uniformAvg: it is for movavg");
+  const instead = uniformAvg ? "uniformAvg" : polyAvg === undefined ? undefined : "polyAvg";
+  if (movavgBiasCorrection && instead)
+    throw new OptionError(`movavgBiasCorrection would be ignored beside ${instead}: it is for movavg`);
   if (movavgBiasCorrection && !movavg) throw new OptionError("movavgBiasCorrection would be ignored without movavg");
+  if (polyAvg !== undefined) {
+    checkNonNegative("polyAvg", polyAvg);
+    const other = uniformAvg ? "uniformAvg" : movavg ? "movavg" : undefined;
+    if (other) throw new OptionError(`polyAvg and ${other} are two averages of the same: give one of them`);
+  }
+  const power = polyAvg ?? (movavg === undefined && uniformAvg === undefined ? usual : undefined);
+  if (power !== undefined) return { averaging: { kind: "polynomial", power }, warmup: 0 };
   if (uniformAvg === undefined) {
     const averaging = { kind: "exponential", keep: movavg ?? 0, corrected: movavgBiasCorrection ?? false } as const;
     return { averaging, warmup: 0 };
@@ -74,7 +97,7 @@ export function averagingOf({ movavg, movavgBiasCorrection, uniformAvg }: Averag
 
 /** What averages of this kind have in common. */
 export function averageOf(averaging: Averaging): AverageKind {
-  if (averaging.kind === "uniform") return averaging;
+  if (averaging.kind !== "exponential") return averaging;
   return { kind: averaging.kind, ...(averaging.corrected && { keep: averaging.keep }) };
 }
 
@@ -84,15 +107,24 @@ export function nextAverage(
   summary: Moments,
   averaging: Averaging,
 ): { readonly mean: Moments; readonly state: AverageState } {
-  const { mean, ...state } =
-    averaging.kind === "uniform"
-      ? nextUniform(last, summary, averaging.period)
-      : nextExponential(last, summary, averaging.keep, averaging.corrected);
+  const { mean, ...state } = averaged(last, summary, averaging);
   return { mean, state: { ...averageOf(averaging), ...state } };
 }
 
 /** A mean, and the sums that it came from. */
 type Averaged = Omit<AverageState, keyof AverageKind> & { readonly mean: Moments };
+
+function averaged(last: AverageState | undefined, summary: Moments, averaging: Averaging): Averaged {
+  const count = (last?.count ?? 0) + 1;
+  switch (averaging.kind) {
+    case "uniform":
+      return nextUniform(last, summary, averaging.period);
+    case "polynomial":
+      return nextExponential(last, summary, (count - 1) / (count + averaging.power), false);
+    case "exponential":
+      return nextExponential(last, summary, averaging.keep, averaging.corrected);
+  }
+}
 
 function nextUniform(last: AverageState | undefined, summary: Moments, period: number): Averaged {
   const full = last?.count === period;

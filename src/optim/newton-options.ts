@@ -11,7 +11,7 @@ import {
   checkWhole,
   refuseUnknown,
 } from "../util/options.ts";
-import { AUTO_DAMPING_INT, AUTO_MEDIAN, START } from "./auto-damping.ts";
+import { AUTO_DAMPING_INT, AUTO_MEDIAN, AUTO_POLY_AVG, START } from "./auto-damping.ts";
 import { type Averaging, type AveragingOptions, averagingOf } from "./averages.ts";
 import { type Clipping, type ClipRatesOptions, clippingOf } from "./clipping.ts";
 import type { SolveOptions } from "./rates.ts";
@@ -158,6 +158,7 @@ const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
   "movavg",
   "movavgBiasCorrection",
   "uniformAvg",
+  "polyAvg",
   "ridge",
   "noregul",
   "diagonal",
@@ -243,7 +244,7 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
     periodOrder3,
     momLrs,
     medianLrs,
-    ...averagingOf(options),
+    ...averagingOf(options, auto ? AUTO_POLY_AVG : undefined),
     momOrder3,
     solve: { regularization, diagonal: flag("diagonal", false), cautious: !finest },
     clipping: clippingOf(options.clipRates),

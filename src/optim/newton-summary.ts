@@ -70,7 +70,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     this.#settings = settings;
     this.#options = options;
     this.#damping = dampingByGroup(settings.damping, this.groups.length);
-    if (settings.auto) this.#auto = { successes: 0 };
+    if (settings.auto) this.#auto = { successes: 0, watches: [] };
     if (settings.periodHg !== "auto") this.#period = settings.periodHg;
     const { regularization } = settings.solve;
     this.#dampingInt = "dampingInt" in regularization ? regularization.dampingInt : undefined;
@@ -390,7 +390,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     const watch = { ...first, ...batch, decrement: decrementOf(record) };
     const mode = this.#settings.summaryMode;
     const ratesAt = (damping: Float64Array): Float64Array => this.#applied(rates, damping);
-    const tried = await adapt(this.#stepper, { proposal, mode, ratesAt, watch }, this.#auto, this.#damping);
+    const attempt = { proposal, mode, ratesAt, watch, period: this.#period ?? 1 };
+    const tried = await adapt(this.#stepper, attempt, this.#auto, this.#damping);
     return { rates, record, ...tried, taken };
   }
 

@@ -2,7 +2,7 @@ import { membersOf, type NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
 import { type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import type { RandomState } from "../util/random.ts";
-import type { AutoState } from "./auto-damping.ts";
+import type { AutoState, Watch } from "./auto-damping.ts";
 import { type AverageState, type Averaging, averageOf } from "./averages.ts";
 import type { Clipping } from "./clipping.ts";
 import type { NewtonSettings } from "./newton-options.ts";
@@ -10,7 +10,7 @@ import type { RateState } from "./rate-state.ts";
 import type { StepParts } from "./step-graph.ts";
 
 /** The version of saved optimiser states. */
-const FORMAT = "grnewt-optimizer-2";
+const FORMAT = "grnewt-optimizer-3";
 
 /** What a saved state must agree with to be restored. */
 export interface Identity {
@@ -167,18 +167,22 @@ function checkAuto(auto: AutoState | undefined, adapts: boolean): void {
   if ((auto !== undefined) !== adapts)
     throw new StateError(`state: damping: expected ${name(adapts)}, found ${name(!adapts)}`);
   if (auto === undefined) return;
-  if (!whole(auto?.successes)) throw new StateError("state: what automatic damping remembers is damaged");
-  if (!auto.watch) return;
-  const { loss, decrement, random, batch, parts } = auto.watch;
-  if (![loss, decrement, auto.first].every(Number.isFinite))
+  if (!whole(auto?.successes) || !Array.isArray(auto.watches))
+    throw new StateError("state: what automatic damping remembers is damaged");
+  for (const watch of auto.watches) checkWatch(watch, auto.first);
+}
+
+function checkWatch(watch: Watch, first: number | undefined): void {
+  const { loss, decrement, random, batch, parts } = watch ?? {};
+  if (![loss, decrement, first].every(Number.isFinite))
     throw new StateError("state: what automatic damping remembers is damaged");
   checkRandomState(random);
   for (const array of batch ? [batch.x, batch.y] : [])
     if (!Array.isArray(array?.shape) || array.data?.length !== sizeOf(array.shape))
-      throw new StateError("state: the batch of automatic damping is damaged");
+      throw new StateError("state: a batch of automatic damping is damaged");
   const samples = batch ? batch.x.shape[0] : 1;
   if (!Array.isArray(parts) || !parts.every((part) => whole(part) && part > 0) || sumOf(parts) !== samples)
-    throw new StateError(`state: the batch of automatic damping has ${samples} samples; its runs are of ${parts}`);
+    throw new StateError(`state: a batch of automatic damping has ${samples} samples; its runs are of ${parts}`);
 }
 
 function sumOf(values: readonly number[]): number {
@@ -186,8 +190,8 @@ function sumOf(values: readonly number[]): number {
 }
 
 function checkAverage(state: AverageState, groups: number, own: Averaging): void {
-  const { kind, period, keep, count, current, previous } = state;
-  const difference = firstDifference(plain(averageOf(own)), plain({ kind, period, keep }), "average");
+  const { kind, period, keep, power, count, current, previous } = state;
+  const difference = firstDifference(plain(averageOf(own)), plain({ kind, period, keep, power }), "average");
   if (difference !== undefined) throw new StateError(`state: its summaries were averaged otherwise: ${difference}`);
   if (!whole(count)) throw new StateError(`state: an average is of ${count} summaries`);
   for (const moments of [current, ...(previous ? [previous] : [])])

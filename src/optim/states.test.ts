@@ -77,7 +77,7 @@ describe("a saved state", () => {
     [
       "with averages of another kind",
       average({ kind: "uniform" }),
-      /average.kind: expected "exponential", found "uniform"/,
+      /average.kind: expected "polynomial", found "uniform"/,
     ],
     ["with averages of no number of summaries", average({ count: 0.5 }), /of 0.5 summaries/],
     ["without rates", (state) => (state.rates = null), /the learning rates are damaged/],

@@ -3,6 +3,7 @@ import type { Loss, Module } from "../nn/index.ts";
 import { productFlops } from "../ops/index.ts";
 import { summarySource } from "../summary/index.ts";
 import type { Batch } from "../util/ndarray.ts";
+import { watchedBatches } from "./auto-damping.ts";
 import { type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { PartedBatch } from "./parted-batch.ts";
 import { lossSource, type StepParts, stepSource } from "./step-graph.ts";
@@ -16,9 +17,6 @@ const LEAST_PERIOD = 10;
 
 /** The largest summary batch that is chosen, unless a step's is larger. */
 const MOST_SAMPLES = 1000;
-
-/** With `damping: "auto"`, the loss of the summary's batch is taken again before the steps of a period and after them. */
-const LOSSES = 2;
 
 /** What a summary is taken of: how many samples, and one of its batches; none for a model without inputs. */
 export interface Taken {
@@ -34,12 +32,12 @@ function stepCost(parts: StepParts, batch: Batch | undefined): number {
   return productFlops(graph, batch ? samplesOf(batch) : 1);
 }
 
-/** FLOPs of the products of a summary, in the mean over those with and without third derivatives, for each of its samples. */
-function summaryCost(
+/** FLOPs of the products for each sample of a summary, in the mean over those with and without third derivatives, and for each that is watched. */
+function sampleCosts(
   step: StepParts,
   { auto, periodOrder3, summaryMode: mode }: Settings,
   batch: Batch | undefined,
-): number {
+): { readonly summary: number; readonly loss: number } {
   const samples = batch ? samplesOf(batch) : 1;
   const parts = batch instanceof PartedBatch ? batch.parts : undefined;
   const summary = (order3: boolean): number => {
@@ -48,10 +46,16 @@ function summaryCost(
   };
   const thirds = 1 / periodOrder3;
   const mean = thirds * summary(true) + (thirds < 1 ? (1 - thirds) * summary(false) : 0);
-  const losses = auto
-    ? LOSSES * productFlops(lossSource(step, specOf(batch), { mode, inParts: false }).graph, samples)
-    : 0;
-  return (mean + losses) / samples;
+  const loss = auto ? productFlops(lossSource(step, specOf(batch), { mode, inParts: false }).graph, samples) : 0;
+  return { summary: mean / samples, loss: loss / samples };
+}
+
+/**
+ * FLOPs of the products of a summary of so many samples. With `damping: "auto"` the loss of its batch is taken again after the step,
+ * and those of the watched batches after the period.
+ */
+function summaryCost({ summary, loss }: ReturnType<typeof sampleCosts>, samples: number, period: number): number {
+  return samples * (summary + (1 + watchedBatches(samples, period)) * loss);
 }
 
 /**
@@ -59,16 +63,17 @@ function summaryCost(
  * @param step the batch of a step.
  */
 export function periodOf(parts: StepParts, settings: Settings, step: Batch | undefined, summary: Taken): number {
-  const cost = summary.samples * summaryCost(parts, settings, summary.batch);
+  const cost = summaryCost(sampleCosts(parts, settings, summary.batch), summary.samples, LEAST_PERIOD);
   const steps = SHARE * stepCost(parts, step);
   // A step may have no products at all.
   return steps > 0 ? Math.max(LEAST_PERIOD, Math.ceil(cost / steps)) : LEAST_PERIOD;
 }
 
 /**
- * How many samples suit the summaries of a {@link NewtonSummary}: so many that, taken every `periodHg` steps (10 with "auto"),
- * they cost no more than the steps do; but no fewer than a step's, and otherwise 1000 at most. Costs are those of the products
- * in the graphs, so that the same is found on every machine.
+ * How many samples suit the summaries of a {@link NewtonSummary}, so that these cost no more than the steps do: 1000, or fewer where
+ * a summary of 1000 every `periodHg` steps would cost more. With "auto" these would be 10 steps, and what is too much is saved by
+ * samples and by a longer period alike: with a ratio of costs of 4, half the samples. But never fewer than a step has. Costs are those
+ * of the products in the graphs, so that the same is found on every machine.
  * @param batch of a step.
  * @throws OptionError, PartitionError
  */
@@ -76,7 +81,18 @@ export function summaryBatchSize(model: Module, loss: Loss, batch: Batch, option
   const settings = newtonSettings(options, false);
   const { updater, periodHg } = settings;
   const parts = { ...resolveTarget(model, loss, options.partition), updater, clipGradNorm: options.clipGradNorm };
+  const costs = sampleCosts(parts, settings, batch);
   const period = periodHg === "auto" ? LEAST_PERIOD : periodHg;
-  const most = (SHARE * period * stepCost(parts, batch)) / summaryCost(parts, settings, batch);
-  return Math.max(samplesOf(batch), Math.min(MOST_SAMPLES, Math.floor(most) || 0));
+  const most = SHARE * period * stepCost(parts, batch);
+  const least = samplesOf(batch);
+  if (periodHg === "auto")
+    return Math.max(least, whole(MOST_SAMPLES * Math.sqrt(most / summaryCost(costs, MOST_SAMPLES, period))));
+  let samples = MOST_SAMPLES;
+  while (samples > least && summaryCost(costs, samples, period) > most) samples--;
+  return Math.max(least, samples);
+}
+
+/** At most what is chosen at most. */
+function whole(samples: number): number {
+  return Math.min(MOST_SAMPLES, Math.floor(samples) || 0);
 }
