@@ -77,19 +77,23 @@ const VARIANTS: Readonly<Record<string, Variant>> = {
   },
   "uniform averages": {
     make: newton({ uniformAvg: { period: 2 } }),
-    message: /averaged otherwise: average.kind: expected "exponential", found "uniform"/,
+    message: /averaged otherwise: average.kind: expected "polynomial", found "uniform"/,
   },
   "uniform averages over another period": {
     make: newton({ uniformAvg: { period: 3 } }),
-    message: /averaged otherwise: average.kind: expected "exponential", found "uniform"/,
+    message: /averaged otherwise: average.kind: expected "polynomial", found "uniform"/,
+  },
+  "polynomial averages with another power": {
+    make: newton({ polyAvg: 1 }),
+    message: /averaged otherwise: average.power: expected 5, found 1/,
   },
   "corrected averages": {
     make: newton({ movavg: 0.5, movavgBiasCorrection: true }),
-    message: /averaged otherwise: average.keep: expected undefined, found 0.5/,
+    message: /averaged otherwise: average.kind: expected "polynomial", found "exponential"/,
   },
   "other corrected averages": {
     make: newton({ movavg: 0.25, movavgBiasCorrection: true }),
-    message: /averaged otherwise: average.keep: expected undefined, found 0.25/,
+    message: /averaged otherwise: average.kind: expected "polynomial", found "exponential"/,
   },
   "normalised directions": {
     make: newton({ normalizeDirs: true }),
