@@ -1,5 +1,15 @@
 import type { Mode } from "../engine/index.ts";
-import { type AutoState, damped, judge, SPOILED, spoils, TRIES, type Watch, watchedBatches } from "./auto-damping.ts";
+import {
+  type AutoState,
+  damped,
+  isSame,
+  judge,
+  SPOILED,
+  spoils,
+  TRIES,
+  type Watch,
+  watchedBatches,
+} from "./auto-damping.ts";
 import { lossOf } from "./loss-of.ts";
 import type { Moved, Proposal, Stepper } from "./stepper.ts";
 
@@ -14,6 +24,7 @@ interface Attempt {
   readonly watch: Watch;
   /** Steps to the next one. */
   readonly period: number;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
@@ -22,25 +33,27 @@ interface Attempt {
  */
 export async function adapt(
   stepper: Stepper,
-  { proposal, mode, ratesAt, watch, period }: Attempt,
+  { proposal, mode, ratesAt, watch, period, signal }: Attempt,
   auto: AutoState,
   from: Float64Array,
 ): Promise<{ damping: Float64Array; moved: Moved; auto: AutoState }> {
   const losses: number[] = [];
-  for (const past of auto.watches) losses.push(await lossOf(stepper, past, mode));
+  for (const past of auto.watches) {
+    signal?.throwIfAborted();
+    losses.push(await lossOf(stepper, past, mode));
+  }
   const { factor, successes } = judge(auto, losses, from);
   const first = auto.first ?? watch.loss;
   const past = auto.watches
     .map((each, i) => ({ ...each, loss: losses[i]! }))
-    .filter(({ loss }) => Number.isFinite(loss));
+    .filter(({ batch, loss }) => Number.isFinite(loss) && !isSame(batch, watch.batch));
   const samples = watch.parts.reduce((sum, part) => sum + part, 0);
-  const kept = watch.batch ? watchedBatches(samples, period) : 1;
-  const watches = [...past, watch].slice(-kept);
+  const watches = [...past, watch].slice(-watchedBatches(samples, period));
   let damping = damped(from, factor);
   for (let left = TRIES; ; left--) {
     const moved = await stepper.moved(proposal, ratesAt(damping));
-    const after = left > 0 ? await lossAfter(stepper, watch, mode, moved) : watch.loss;
-    if (!spoils(watch, after, first)) return { damping, moved, auto: { successes, first, watches } };
+    if (left === 0 || !spoils(watch, await lossAfter(stepper, watch, mode, moved), first))
+      return { damping, moved, auto: { successes, first, watches } };
     stepper.engine.release(...Object.values(moved));
     damping = damped(damping, SPOILED);
   }

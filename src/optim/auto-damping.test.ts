@@ -152,6 +152,7 @@ describe("damping: auto", () => {
       null,
       { successes: -1, watches: [] },
       { successes: 1 },
+      { successes: 0, first: Number.NaN, watches: [] },
       { ...state.auto!, successes: -1 },
       { ...state.auto!, watches: [{ ...state.auto!.watches[0]!, loss: Number.NaN }] },
       { ...state.auto!, watches: [{ ...state.auto!.watches[0]!, batch: { x: labelled(3).x } }] },
@@ -213,6 +214,12 @@ describe("what is watched", () => {
     expect(at[0]).toBe(watches[1]!.batch!.x.data.join());
     expect(later[0]!.loss).not.toBe(watches[1]!.loss);
   });
+});
+
+test("a batch that comes again is watched once", async () => {
+  const optimizer = await NewtonSummary.create(classifier(), losses.nll, { engine, periodHg: 3, log: () => {} });
+  for (let i = 0; i < 10; i++) await optimizer.step(labelled(12));
+  expect((await optimizer.state()).auto!.watches).toHaveLength(1);
 });
 
 describe("judge", () => {

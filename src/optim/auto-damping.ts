@@ -122,3 +122,12 @@ export function damped(damping: Float64Array, factor: number): Float64Array {
 export function copied({ x, y }: Batch): Batch {
   return { x: { ...x, data: x.data.slice() }, y: { ...y, data: y.data.slice() } } as Batch;
 }
+
+/** Whether two batches hold the same samples, as those of full-batch training do; models without inputs have always the same. */
+export function isSame(a: Batch | undefined, b: Batch | undefined): boolean {
+  if (!a || !b) return a === b;
+  return [a.x, a.y].every(({ data }, i) => {
+    const other = [b.x, b.y][i]!.data;
+    return data.length === other.length && data.every((value, j) => value === other[j]);
+  });
+}

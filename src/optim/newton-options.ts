@@ -83,7 +83,7 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   readonly momentumDamp?: number;
   /**
    * λ₁: the rates are multiplied by it. "auto" (default) begins at 0.3 and adapts it to what the steps do to the loss of the
-   * summary's batch; see `docs/damping.md`. Or a number above 0, or one for each group, that stays.
+   * last summaries' batches; see `docs/damping.md`. Or a number above 0, or one for each group, that stays.
    */
   readonly damping?: number | readonly number[] | "auto";
   /**

@@ -390,7 +390,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     const watch = { ...first, ...batch, decrement: decrementOf(record) };
     const mode = this.#settings.summaryMode;
     const ratesAt = (damping: Float64Array): Float64Array => this.#applied(rates, damping);
-    const attempt = { proposal, mode, ratesAt, watch, period: this.#period ?? 1 };
+    const attempt = { proposal, mode, ratesAt, watch, period: this.#period ?? 1, signal };
     const tried = await adapt(this.#stepper, attempt, this.#auto, this.#damping);
     return { rates, record, ...tried, taken };
   }

@@ -167,7 +167,8 @@ function checkAuto(auto: AutoState | undefined, adapts: boolean): void {
   if ((auto !== undefined) !== adapts)
     throw new StateError(`state: damping: expected ${name(adapts)}, found ${name(!adapts)}`);
   if (auto === undefined) return;
-  if (!whole(auto?.successes) || !Array.isArray(auto.watches))
+  const begun = Array.isArray(auto?.watches) && auto.watches.length > 0;
+  if (!whole(auto?.successes) || !Array.isArray(auto.watches) || begun !== (auto.first !== undefined))
     throw new StateError("state: what automatic damping remembers is damaged");
   for (const watch of auto.watches) checkWatch(watch, auto.first);
 }

@@ -39,7 +39,16 @@ test.each(MODELS)("the costs of %s", (_, model, shape, size, period, sizeFor10) 
   expect(summaryBatchSize(model, losses.nll, batch, { damping: "auto", periodHg: 10 })).toBe(sizeFor10);
   const settings = newtonSettings(options, false);
   const parts = { ...resolveTarget(model, losses.nll, undefined), updater: settings.updater, clipGradNorm: undefined };
-  expect(periodOf(parts, settings, batch, { batch, samples: 1000 })).toBe(period);
+  expect(periodOf(parts, settings, batch, { batch: images(1000, shape), samples: 1000 })).toBe(period);
+});
+
+test("a period is as long as its own watching asks for", () => {
+  const [, model, shape] = MODELS[2]!;
+  const batch = images(16, shape);
+  const settings = newtonSettings({ periodHg: "auto" }, false);
+  const parts = { ...resolveTarget(model, losses.nll, undefined), updater: settings.updater, clipGradNorm: undefined };
+  // 16 · (55.33 + 1 + 31) is less than 31 · 16 · 2.866, but 16 · (55.33 + 1 + 30) more than 30 · 16 · 2.866.
+  expect(periodOf(parts, settings, batch, { batch, samples: 16 })).toBe(31);
 });
 
 describe("summaryBatchSize", () => {

@@ -51,22 +51,37 @@ function sampleCosts(
 }
 
 /**
- * FLOPs of the products of a summary of so many samples. With `damping: "auto"` the loss of its batch is taken again after the step,
- * and those of the watched batches after the period.
+ * FLOPs of the products of a summary of so many samples, `first` of them in its first batch. With `damping: "auto"` the loss of that is
+ * taken again after the step, and those of the watched batches after the period.
  */
-function summaryCost({ summary, loss }: ReturnType<typeof sampleCosts>, samples: number, period: number): number {
-  return samples * (summary + (1 + watchedBatches(samples, period)) * loss);
+function summaryCost(
+  { summary, loss }: ReturnType<typeof sampleCosts>,
+  { samples, first }: { readonly samples: number; readonly first: number },
+  period: number,
+): number {
+  return samples * summary + first * (1 + watchedBatches(first, period)) * loss;
 }
 
 /**
  * `periodHg: "auto"`: the shortest period, 10 or more, in which summaries cost no more than the steps do.
  * @param step the batch of a step.
  */
-export function periodOf(parts: StepParts, settings: Settings, step: Batch | undefined, summary: Taken): number {
-  const cost = summaryCost(sampleCosts(parts, settings, summary.batch), summary.samples, LEAST_PERIOD);
+export function periodOf(
+  parts: StepParts,
+  settings: Settings,
+  step: Batch | undefined,
+  { batch, samples }: Taken,
+): number {
+  const costs = sampleCosts(parts, settings, batch);
   const steps = SHARE * stepCost(parts, step);
   // A step may have no products at all.
-  return steps > 0 ? Math.max(LEAST_PERIOD, Math.ceil(cost / steps)) : LEAST_PERIOD;
+  if (steps === 0) return LEAST_PERIOD;
+  const first = batch ? samplesOf(batch) : 1;
+  // Without inputs one loss is watched, as of a batch that is always the same.
+  const costOf = (period: number): number => summaryCost(costs, { samples, first }, batch ? period : 1);
+  let period = LEAST_PERIOD;
+  while (costOf(period) > period * steps) period = Math.ceil(costOf(period) / steps);
+  return period;
 }
 
 /**
@@ -84,15 +99,10 @@ export function summaryBatchSize(model: Module, loss: Loss, batch: Batch, option
   const costs = sampleCosts(parts, settings, batch);
   const period = periodHg === "auto" ? LEAST_PERIOD : periodHg;
   const most = SHARE * period * stepCost(parts, batch);
+  const costOf = (samples: number): number => summaryCost(costs, { samples, first: samples }, period);
   const least = samplesOf(batch);
-  if (periodHg === "auto")
-    return Math.max(least, whole(MOST_SAMPLES * Math.sqrt(most / summaryCost(costs, MOST_SAMPLES, period))));
   let samples = MOST_SAMPLES;
-  while (samples > least && summaryCost(costs, samples, period) > most) samples--;
-  return Math.max(least, samples);
-}
-
-/** At most what is chosen at most. */
-function whole(samples: number): number {
-  return Math.min(MOST_SAMPLES, Math.floor(samples) || 0);
+  if (periodHg === "auto") samples *= Math.sqrt(Math.min(1, most / costOf(samples)) || 1);
+  else while (samples > least && costOf(samples) > most) samples--;
+  return Math.max(least, Math.floor(samples));
 }
