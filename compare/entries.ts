@@ -19,8 +19,7 @@ export interface Entry {
 
 /** All that is compared. */
 export const ENTRIES = {
-  // What auto comes to for these models.
-  newton: { ...entry("NewtonSummary", "newton", "period", [3, 5, 10, 20, 40]), usual: 10 },
+  newton: entry("NewtonSummary", "newton", "period", [3, 5, 10, 20, 40]),
   "newton-fixed": {
     ...entry("NewtonSummary, fixed damping", "newton", "damping", [0.03, 0.1, 0.3, 1, 3]),
     usual: 0.3,

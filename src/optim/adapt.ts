@@ -1,15 +1,5 @@
 import type { Mode } from "../engine/index.ts";
-import {
-  type AutoState,
-  damped,
-  isSame,
-  judge,
-  SPOILED,
-  spoils,
-  TRIES,
-  type Watch,
-  watchedBatches,
-} from "./auto-damping.ts";
+import { type AutoState, damped, judge, nextWatches, SPOILED, spoils, TRIES, type Watch } from "./auto-damping.ts";
 import { lossOf } from "./loss-of.ts";
 import type { Moved, Proposal, Stepper } from "./stepper.ts";
 
@@ -37,18 +27,14 @@ export async function adapt(
   auto: AutoState,
   from: Float64Array,
 ): Promise<{ damping: Float64Array; moved: Moved; auto: AutoState }> {
-  const losses: number[] = [];
-  for (const past of auto.watches) {
+  const past: Watch[] = [];
+  for (const each of auto.watches) {
     signal?.throwIfAborted();
-    losses.push(await lossOf(stepper, past, mode));
+    past.push({ ...each, loss: await lossOf(stepper, each, mode) });
   }
-  const { factor, successes } = judge(auto, losses, from);
+  const { factor, successes } = judge(auto, past, from);
   const first = auto.first ?? watch.loss;
-  const past = auto.watches
-    .map((each, i) => ({ ...each, loss: losses[i]! }))
-    .filter(({ batch, loss }) => Number.isFinite(loss) && !isSame(batch, watch.batch));
-  const samples = watch.parts.reduce((sum, part) => sum + part, 0);
-  const watches = [...past, watch].slice(-watchedBatches(samples, period));
+  const watches = nextWatches(past, watch, period);
   let damping = damped(from, factor);
   for (let left = TRIES; ; left--) {
     const moved = await stepper.moved(proposal, ratesAt(damping));

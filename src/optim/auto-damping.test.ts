@@ -231,7 +231,11 @@ describe("judge", () => {
   });
   const watches = [watch(2, 30), watch(1, 10)];
   const factorOf = (losses: readonly number[], damping: number): number =>
-    judge({ successes: 0, watches }, losses, Float64Array.of(damping)).factor;
+    judge(
+      { successes: 0, watches },
+      watches.map((each, i) => ({ ...each, loss: losses[i]! })),
+      Float64Array.of(damping),
+    ).factor;
 
   test("goes by the mean over all watched samples", () => {
     expect(factorOf([1.9, 1.2], 1)).toBe(1.2);

@@ -26,7 +26,7 @@ export interface AutoState {
   readonly watches: readonly Watch[];
 }
 
-/** The steps of a period are judged by so many samples, where a summary has fewer by those of the last summaries together. */
+/** The steps of a period are judged by so many samples at least, where a summary has fewer by those of the last summaries together. */
 const WATCHED = 1000;
 
 /**
@@ -59,7 +59,8 @@ export const SPOILED = 0.25;
  * Damping rises and falls with the share of periods that lower the loss; it stays where 64 % do. Below its start it stays where half
  * of them do: noise hides the progress of small steps, and as many fail by chance, however small they are.
  */
-const [SUCCESS, FAILURE, SMALL_FAILURE] = [1.2, 0.72, 1 / 1.2];
+const [SUCCESS, FAILURE] = [1.2, 0.72];
+const SMALL_FAILURE = 1 / SUCCESS;
 
 /** After so many successes in a row damping is far too small, and rises faster. */
 const [RUN, RISE] = [8, 2];
@@ -84,16 +85,16 @@ export function spoils({ loss, decrement }: Watch, after: number, first: number 
  * What damping is multiplied by after the steps of a period, from what they did to the losses of the watched batches. In the
  * manner of the success rule of evolution strategies (I. Rechenberg, 1973): about the largest damping that makes progress, a
  * fixed share of the periods succeeds.
+ * @param later the watched batches with their losses after the steps.
  */
 export function judge(
   { successes, watches, first }: AutoState,
-  losses: readonly number[],
+  later: readonly Watch[],
   damping: Float64Array,
 ): { factor: number; successes: number } {
   const latest = watches.at(-1);
   if (!latest) return { factor: 1, successes };
-  const before = meanOf(watches, ({ loss }) => loss);
-  const after = meanOf(watches, (_, i) => losses[i]!);
+  const [before, after] = [meanLoss(watches), meanLoss(later)];
   if (Math.abs(after - before) <= ROUNDING * Math.abs(before)) return { factor: 1, successes };
   if (after < before) return { factor: successes + 1 >= RUN ? RISE : SUCCESS, successes: successes + 1 };
   if (spoils({ ...latest, loss: before }, after, first)) return { factor: SPOILED, successes: 0 };
@@ -101,10 +102,28 @@ export function judge(
 }
 
 /** Over all watched samples. */
-function meanOf(watches: readonly Watch[], value: (watch: Watch, i: number) => number): number {
-  const samples = watches.map(({ parts }) => parts.reduce((sum, part) => sum + part, 0));
-  const all = samples.reduce((sum, each) => sum + each, 0);
-  return watches.reduce((sum, watch, i) => sum + (samples[i]! / all) * value(watch, i), 0);
+function meanLoss(watches: readonly Watch[]): number {
+  const all = watches.reduce((sum, watch) => sum + watchedSamples(watch), 0);
+  return watches.reduce((sum, watch) => sum + (watchedSamples(watch) / all) * watch.loss, 0);
+}
+
+function watchedSamples({ parts }: Watch): number {
+  return parts.reduce((sum, part) => sum + part, 0);
+}
+
+/** What is watched from a summary on. A batch that comes again is watched once, one whose loss is NaN or infinite no more. */
+export function nextWatches(past: readonly Watch[], watch: Watch, period: number): readonly Watch[] {
+  const others = past.filter(({ batch, loss }) => Number.isFinite(loss) && !isSame(batch, watch.batch));
+  return [...others, watch].slice(-watchedBatches(watchedSamples(watch), period));
+}
+
+/** Whether two batches hold the same samples, as those of full-batch training do; models without inputs have always the same. */
+function isSame(a: Batch | undefined, b: Batch | undefined): boolean {
+  if (!a || !b) return a === b;
+  return [a.x, a.y].every(({ data }, i) => {
+    const other = [b.x, b.y][i]!.data;
+    return data.length === other.length && data.every((value, j) => value === other[j]);
+  });
 }
 
 /**
@@ -121,13 +140,4 @@ export function damped(damping: Float64Array, factor: number): Float64Array {
 /** A copy of a batch that its owner may write to. */
 export function copied({ x, y }: Batch): Batch {
   return { x: { ...x, data: x.data.slice() }, y: { ...y, data: y.data.slice() } } as Batch;
-}
-
-/** Whether two batches hold the same samples, as those of full-batch training do; models without inputs have always the same. */
-export function isSame(a: Batch | undefined, b: Batch | undefined): boolean {
-  if (!a || !b) return a === b;
-  return [a.x, a.y].every(({ data }, i) => {
-    const other = [b.x, b.y][i]!.data;
-    return data.length === other.length && data.every((value, j) => value === other[j]);
-  });
 }

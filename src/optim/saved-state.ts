@@ -167,10 +167,10 @@ function checkAuto(auto: AutoState | undefined, adapts: boolean): void {
   if ((auto !== undefined) !== adapts)
     throw new StateError(`state: damping: expected ${name(adapts)}, found ${name(!adapts)}`);
   if (auto === undefined) return;
-  const begun = Array.isArray(auto?.watches) && auto.watches.length > 0;
-  if (!whole(auto?.successes) || !Array.isArray(auto.watches) || begun !== (auto.first !== undefined))
+  const { successes, first, watches } = auto ?? {};
+  if (!whole(successes) || !Array.isArray(watches) || watches.length > 0 !== (first !== undefined))
     throw new StateError("state: what automatic damping remembers is damaged");
-  for (const watch of auto.watches) checkWatch(watch, auto.first);
+  for (const watch of watches) checkWatch(watch, first);
 }
 
 function checkWatch(watch: Watch, first: number | undefined): void {

@@ -32,7 +32,10 @@ function stepCost(parts: StepParts, batch: Batch | undefined): number {
   return productFlops(graph, batch ? samplesOf(batch) : 1);
 }
 
-/** FLOPs of the products for each sample of a summary, in the mean over those with and without third derivatives, and for each that is watched. */
+/**
+ * FLOPs of the products for each sample of a summary, in the mean over those with and without third derivatives, and for each that
+ * is watched.
+ */
 function sampleCosts(
   step: StepParts,
   { auto, periodOrder3, summaryMode: mode }: Settings,
