@@ -18,9 +18,7 @@ import { makeAll } from "./jobs.ts";
 import { type Choice, finalLoss, planOf, type Results, secondsFor, timedRuns } from "./plan.ts";
 import type { Outcome, Request, Result, Run } from "./runs.ts";
 import { sensitivityOf, tableOf, trialOf } from "./summary.ts";
-
-/** Fresh processes that each step is timed in. */
-const ROUNDS = 3;
+import { nextTimed, ROUNDS, timesToGoOn, withTiming } from "./times.ts";
 
 const OPTIONS = {
   model: { value: "NAME,…", help: listed(Object.keys(SUBJECTS)), otherwise: "all", read: someOf(SUBJECTS) },
@@ -32,7 +30,7 @@ const OPTIONS = {
   data: { value: "DIR", help: "the folder of CIFAR-10's binary version", otherwise: "data/cifar10", read: text },
   out: { value: "DIR", help: "where results are, and what is drawn from them", otherwise: "runs/compare", read: text },
   times: {
-    help: "measure how long steps take, on a machine that does nothing else, and draw what there is",
+    help: "measure how long steps take that are not timed yet, on a machine that does nothing else, and draw what there is",
     read: flag,
   },
   list: { help: "only say what is left to run, and draw what there is", read: flag },
@@ -43,7 +41,7 @@ const USAGE = `npm run compare -- [options]
 
 Trains models with every optimiser, with its usual setting and the others of a small grid, and again with the usual and the best
 one for more seeds. The results grow in a file, a line for each run; it can be stopped at any time, and goes on where it was. Files
-of several machines can be put together. Seconds are measured afterwards, with --times.
+of several machines can be put together. Seconds are measured afterwards on one machine, with --times, and kept one by one too.
 
 ${describeOptions({ options: OPTIONS }, 100)}`;
 
@@ -89,7 +87,7 @@ function readArgs(args: readonly string[]): Asked | undefined {
 
 /** Makes all runs that are left. */
 async function makeRuns({ choice, jobs }: Asked, folder: Folder): Promise<void> {
-  folder.mend();
+  await folder.mend();
   const machine = machineFacts();
   const program = await buildCase(import.meta.dirname);
   const ask = (run: Run): Promise<Outcome> => runCase(program, { args: run.args } satisfies Request);
@@ -104,20 +102,26 @@ async function makeRuns({ choice, jobs }: Asked, folder: Folder): Promise<void> 
   );
 }
 
-/** Measures how long the steps take that the tables show, in turn over some rounds, backwards in every second one. */
+/** Measures how long the steps take that the tables show, as far as they are not timed yet. */
 async function takeTimes(choice: Choice, folder: Folder): Promise<void> {
   const machine = machineFacts();
+  let times = timesToGoOn(folder.knownTimes(), machine, folder.times);
+  const runs = timedRuns(choice, folder.known());
+  const left = (): ReturnType<typeof nextTimed> => nextTimed(runs, times);
+  if (!left()) {
+    console.log(`${folder.times}: all steps are timed; move it away to time them anew`);
+    return;
+  }
   warnIfBusy(machine);
   const program = await buildCase(import.meta.dirname);
-  const timings = timedRuns(choice, folder.known()).map((run) => ({ run, args: run.args, rounds: [] as Timing[] }));
-  for (let round = 0; round < ROUNDS; round++)
-    for (const { run, rounds } of round % 2 === 0 ? timings : timings.toReversed()) {
-      const cycle = cycleOf(run.entry, run.value);
-      const timing = await runCase<Timing>(program, { args: run.args, cycle } satisfies Request);
-      rounds.push(timing);
-      console.log(`round ${round + 1} of ${ROUNDS}: ${nameOf(run).padEnd(66)}  ${milliseconds(timing)}`);
-    }
-  folder.saveTimes({ machine, timings: timings.map(({ args, rounds }) => ({ args, rounds })) });
+  for (let next = left(); next; next = left()) {
+    const { run, round } = next;
+    const cycle = cycleOf(run.entry, run.value);
+    const timing = await runCase<Timing>(program, { args: run.args, cycle } satisfies Request);
+    times = withTiming(times, run, timing);
+    await folder.saveTimes(times);
+    console.log(`round ${round + 1} of ${ROUNDS}: ${nameOf(run).padEnd(66)}  ${milliseconds(timing)}`);
+  }
 }
 
 function milliseconds({ secondsPerStep, compilation }: Timing): string {
@@ -146,7 +150,7 @@ function leftOf(choice: Choice, known: Results, jobs: number): string {
 }
 
 /** Draws what there is. */
-function report(choice: Choice, folder: Folder): void {
+async function report(choice: Choice, folder: Folder): Promise<void> {
   const known = folder.known();
   const standings = choice.subjects.map((subject) => {
     const trials = (which: "usual" | "best") =>
@@ -154,17 +158,17 @@ function report(choice: Choice, folder: Folder): void {
     return { subject, title: SUBJECTS[subject].title, usual: trials("usual"), best: trials("best") };
   });
   const shown = standings.filter(({ usual }) => usual.length > 0);
-  const save = (name: string, content: string): void => console.log(folder.save(name, content));
-  for (const standing of shown) save(`${standing.subject}.svg`, lossFigure(standing));
+  const save = async (name: string, content: string) => console.log(await folder.save(name, content));
+  for (const standing of shown) await save(`${standing.subject}.svg`, lossFigure(standing));
   const sensitivities = shown.map(({ subject, title, usual }) => ({
     title,
     start: usual[0]!.results[0]!.points[0]!.trainLoss,
     all: choice.entries.flatMap((entry) => sensitivityOf(choice, subject, entry, known) ?? []),
   }));
   const swept = sensitivities.filter(({ all }) => all.length > 0);
-  if (swept.length > 0) save("sensitivity.svg", sensitivityFigure(swept));
+  if (swept.length > 0) await save("sensitivity.svg", sensitivityFigure(swept));
   const tables = shown.map(({ subject, title }) => [`## ${title}`, "", ...tableOf(choice, subject, known)].join("\n"));
-  if (tables.length > 0) save("tables.md", `${tables.join("\n\n")}\n`);
+  if (tables.length > 0) await save("tables.md", `${tables.join("\n\n")}\n`);
 }
 
 async function compare(asked: Asked): Promise<void> {
@@ -175,7 +179,7 @@ async function compare(asked: Asked): Promise<void> {
   if (task === "list") for (const run of planOf(choice, known).runs) console.log(nameOf(run));
   else if (task === "times") await takeTimes(choice, folder);
   else await makeRuns(asked, folder);
-  report(choice, folder);
+  await report(choice, folder);
 }
 
 try {

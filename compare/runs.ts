@@ -48,7 +48,7 @@ export interface Request {
   readonly cycle?: number;
 }
 
-/** The times of all steps that the tables show, taken in one go on one machine. */
+/** The times of all steps that the tables show, on one machine. */
 export interface Times {
   readonly machine: Readonly<Record<string, string>>;
   readonly timings: readonly { readonly args: Run["args"]; readonly rounds: readonly Timing[] }[];

@@ -130,18 +130,9 @@ export class RunDirectory {
     return this.#checkpoint().state;
   }
 
-  /** Writes a file beside its place and moves it there, so that nobody ever sees a part of it. @throws DataError where it cannot be */
+  /** Writes a file whole or not at all. @throws DataError where it cannot be written */
   async write(name: string, content: string | Uint8Array): Promise<void> {
-    const path = join(this.path, name);
-    const beside = `${path}.${process.pid}.tmp`;
-    try {
-      await writeFile(beside, content, { flush: true });
-      renameSync(beside, path);
-    } catch (cause) {
-      throw unwritable(path, cause);
-    } finally {
-      rmSync(beside, { force: true });
-    }
+    await writeWhole(join(this.path, name), content);
   }
 
   /** Closes the metrics; the next event opens them again. */
@@ -158,6 +149,19 @@ export class RunDirectory {
     } catch (cause) {
       throw new DataError(`${join(this.path, CHECKPOINT)} is damaged: ${(cause as Error).message}`, { cause });
     }
+  }
+}
+
+/** Writes a file beside its place and moves it there, so that nobody ever sees a part of it. @throws DataError where it cannot be */
+export async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  const beside = `${path}.${process.pid}.tmp`;
+  try {
+    await writeFile(beside, content, { flush: true });
+    renameSync(beside, path);
+  } catch (cause) {
+    throw unwritable(path, cause);
+  } finally {
+    rmSync(beside, { force: true });
   }
 }
 
