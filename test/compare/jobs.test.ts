@@ -8,14 +8,20 @@ test("runs are made as many at once as there are jobs, with those that others br
   const left = new Map(["a", "b", "c"].map((name) => [name, run(name)]));
   let underWay = 0;
   const seen: string[] = [];
+  let othersDone!: () => void;
+  const lastOfOthers = new Promise<void>((resolve) => {
+    othersDone = resolve;
+  });
   await makeAll(
     2,
     () => [...left.values()],
     async (each) => {
       seen.push(`${keyOf(each)} ${++underWay}`);
-      await new Promise((resolve) => setTimeout(resolve, keyOf(each) === "a" ? 30 : 5));
+      if (keyOf(each) === "a") await lastOfOthers;
+      else await new Promise((resolve) => setTimeout(resolve, 1));
       underWay--;
       left.delete(keyOf(each));
+      if (keyOf(each) === "c") othersDone();
       if (keyOf(each) === "a") for (const name of ["d", "e"]) left.set(name, run(name));
     },
   );
