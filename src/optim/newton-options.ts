@@ -88,7 +88,7 @@ export interface NewtonSummaryOptions extends CommonOptions, AveragingOptions {
   readonly damping?: number | readonly number[] | "auto";
   /**
    * Steps from one summary to the next; 10 by default. Or "auto": 10, or so many more that summaries cost no more than the steps
-   * between them, by the products in the graphs at the first summary; see `docs/cost.md`.
+   * between them, by the products in the graphs at the first summary, with a few early ones; see `docs/cost.md`.
    */
   readonly periodHg?: number | "auto";
   /**

@@ -15,7 +15,7 @@ import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "
 import { checkIdentity, checkProgress, type Identity, identityOf, type StepperState } from "./saved-state.ts";
 import { placeSchedules, type Schedule, type Scheduled } from "./schedule.ts";
 import { type Moved, type Proposal, Stepper } from "./stepper.ts";
-import { periodOf, type Taken } from "./summary-cost.ts";
+import { isDue, periodOf, type Taken } from "./summary-cost.ts";
 import { takeSummary } from "./take-summary.ts";
 import { resolveTarget } from "./target.ts";
 
@@ -339,8 +339,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   }
 
   async #advance(input: StepSource, signal: AbortSignal | undefined): Promise<StepResult> {
-    const due = !this.#period || this.#step % this.#period === 0 || !this.#rates.smoothed;
-    if (due) return await this.#summaryStep(input, signal);
+    if (!this.#period || this.#isDue(this.#period) || !this.#rates.smoothed)
+      return await this.#summaryStep(input, signal);
     const learningRates = this.learningRates;
     const waits = this.#rates.summaries <= this.#settings.warmup;
     const loss = await this.#onEngine(async () => {
@@ -351,6 +351,10 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       return proposal.loss;
     });
     return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
+  }
+
+  #isDue(period: number): boolean {
+    return this.#settings.periodHg === "auto" ? isDue(this.#step, period) : this.#step % period === 0;
   }
 
   async #summaryStep(input: StepSource, signal: AbortSignal | undefined): Promise<StepResult> {

@@ -8,7 +8,7 @@ import { OptionError, StateError } from "../util/errors.ts";
 import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { NewtonSummary, type NewtonSummaryOptions, summaryBatchSize } from "./index.ts";
 import { newtonSettings } from "./newton-options.ts";
-import { periodOf } from "./summary-cost.ts";
+import { isDue, periodOf } from "./summary-cost.ts";
 import { resolveTarget } from "./target.ts";
 
 const engine = new ReferenceEngine();
@@ -95,8 +95,18 @@ describe("periodHg: auto", () => {
     for (let i = 0; i < 40; i++) if ((await optimizer.step(labelled(i === 0 ? 10 : 3))).update) taken.push(i);
     const period = optimizer.periodHg!;
     expect(period).toBeGreaterThan(10);
-    expect(period).toBeLessThan(20);
+    expect(period).toBeLessThan(19);
     expect(taken).toEqual([0, period, 2 * period]);
+  });
+
+  test("the first one is halved as long as 10 steps remain", () => {
+    const taken = (period: number) =>
+      Array.from({ length: 2 * period + 1 }, (_, i) => i).filter((i) => isDue(i, period));
+    expect(taken(10)).toEqual([0, 10, 20]);
+    expect(taken(18)).toEqual([0, 18, 36]);
+    expect(taken(19)).toEqual([0, 10, 19, 38]);
+    expect(taken(41)).toEqual([0, 11, 21, 41, 82]);
+    expect(taken(201)).toEqual([0, 13, 26, 51, 101, 201, 402]);
   });
 
   test("a number stays as it is", async () => {

@@ -88,6 +88,16 @@ export function periodOf(
 }
 
 /**
+ * Whether a step has a summary, with a period that was chosen. The first period is halved, and halved again as long as 10 steps
+ * remain: a model changes most at the beginning.
+ */
+export function isDue(step: number, period: number): boolean {
+  let early = period;
+  while (early > step && Math.ceil(early / 2) >= LEAST_PERIOD) early = Math.ceil(early / 2);
+  return step % period === 0 || step === early;
+}
+
+/**
  * How many samples suit the summaries of a {@link NewtonSummary}, so that these cost no more than the steps do: 1000, or fewer where
  * a summary of 1000 every `periodHg` steps would cost more. With "auto" these would be 10 steps, and what is too much is saved by
  * samples and by a longer period alike: with a ratio of costs of 4, half the samples. But never fewer than a step has. Costs are those
