@@ -14,6 +14,7 @@ import {
   type Tensors,
 } from "./engine.ts";
 import { type Id, type Near, SMALL, type Upload } from "./ort-node/calls.ts";
+import { withoutRewrites } from "./ort-node/rewrites.ts";
 import { OrtThread } from "./ort-node/thread.ts";
 
 /** How ONNX Runtime runs. */
@@ -27,12 +28,6 @@ export interface OrtNodeOptions {
   /** Execution providers in the order of preference, `["cpu"]` by default; "cuda" needs onnxruntime-node's CUDA files. */
   readonly providers?: readonly string[];
 }
-
-/**
- * Without the fusion of a scale into a matrix product, which rounds the factor to float32 whatever the product is in, and
- * that of x · sigmoid(x), for which there is no operator in float64.
- */
-const EXACT = { optimization: { disable_specified_optimizers: "MatMulScaleFusion;QuickGeluFusion" } };
 
 /** A tensor that lies with the engine's thread. */
 class OrtTensor implements EngineTensor {
@@ -82,7 +77,7 @@ export class OrtNodeEngine implements Engine {
       enableMemPattern: false,
       enableCpuMemArena: !lowMemory,
       logSeverityLevel: 3,
-      ...(precision === "float64" ? { extra: EXACT } : {}),
+      extra: withoutRewrites(precision),
     };
   }
 
