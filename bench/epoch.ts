@@ -1,14 +1,16 @@
 import type { Engine } from "../src/engine/index.ts";
 import { losses, type Module, NewtonSummary, Optimizer, type TrainingOptimizer } from "../src/index.ts";
 import { mnist } from "../src/node.ts";
-import type { Request } from "./request.ts";
+import type { Effort, Setting } from "./request.ts";
+import { makeSubject } from "./subject.ts";
 import { updaters } from "./work.ts";
 
 const SUMMARY_BATCH = 1000;
 
 /** Prepares an epoch of training on MNIST, as `npm start` trains, without evaluation; the first steps are taken ahead. */
-export async function makeEpoch(request: Request, model: Module, engine: Engine): Promise<() => Promise<void>> {
+export async function makeEpoch(request: Setting & Effort, engine: Engine): Promise<() => Promise<void>> {
   const { train } = await mnist();
+  const { model } = makeSubject(request.model, request.batch);
   const optimizer = await makeOptimizer(request, model, engine, () =>
     train.loader({ batchSize: SUMMARY_BATCH, shuffle: true, seed: 1 }),
   );
@@ -22,7 +24,7 @@ export async function makeEpoch(request: Request, model: Module, engine: Engine)
 type HgLoader = NonNullable<NonNullable<Parameters<typeof NewtonSummary.create>[2]>["hgLoader"]>;
 
 function makeOptimizer(
-  { method }: Request,
+  { method }: Setting,
   model: Module,
   engine: Engine,
   hgLoader: () => HgLoader,

@@ -1,5 +1,5 @@
 /**
- * Measures the speed and the memory of forward passes, training steps, summaries and epochs: `npm run bench -- --help`.
+ * Measures the speed and the memory of what the package computes, beside others: `npm run bench -- --help`.
  * Every measurement is made in a process of its own, in turn over some rounds; the order of the rows alternates.
  */
 import { writeFile } from "node:fs/promises";
@@ -7,16 +7,25 @@ import { describeOptions, flag, listed, type OptionTable, parseOptions, text, wh
 import { TextTable } from "../src/cli/table.ts";
 import { OptionError } from "../src/util/errors.ts";
 import { machineFacts, warnIfBusy } from "./machine.ts";
-import { compareWithPytorch, pytorchVersion } from "./peers.ts";
-import { buildCase, runCase, runPython } from "./processes.ts";
-import type { Block, Measurement } from "./request.ts";
-import { type Measured, resultsOf, tableOf } from "./results.ts";
-import { ON_REQUEST, PEERS, type Row, rowsOf, SUITES, type SuiteName, type Tools } from "./suites.ts";
+import { TITLES } from "./peer-suites.ts";
+import { findPeers, Peers } from "./peers.ts";
+import { buildCase, runCase } from "./processes.ts";
+import type { Measurement } from "./request.ts";
+import { isUseless, type Measured, resultsOf, tableOf } from "./results.ts";
+import type { Row, Tools } from "./rows.ts";
+import { ON_REQUEST, rowsOf, SUITES, type SuiteName } from "./suites.ts";
 
 const NAMES = Object.keys(SUITES) as SuiteName[];
 const OPTIONS = {
-  threads: { value: "N,…", help: "numbers of threads", otherwise: "all; 1 and all beside PyTorch", read: threadList },
+  threads: { value: "N,…", help: "numbers of threads", otherwise: "all; 1 and all in step-peers", read: threadList },
+  only: { value: "TEXT", help: "only rows that have this in their name, such as lenet", read: text },
   rounds: { value: "N", help: "fresh processes for each row", otherwise: "3, or 1 with --quick", read: whole(1) },
+  patience: {
+    value: "MINUTES",
+    help: "for one measurement of a peer, then it is ended",
+    otherwise: "15, or 2 with --quick",
+    read: whole(1),
+  },
   quick: { help: "fewer rounds and runs", read: flag },
   python: { value: "PATH", help: "a Python with PyTorch", otherwise: "$PYTHON, or python3", read: text },
   json: { value: "FILE", help: "where to write all raw values", read: text },
@@ -37,7 +46,9 @@ function threadList(value: string, name: string): number[] {
 interface Plan {
   readonly suites: readonly SuiteName[];
   readonly threads: readonly number[] | undefined;
+  readonly only: string | undefined;
   readonly rounds: number;
+  readonly patience: number;
   readonly quick: boolean;
   readonly python: string;
   readonly json: string | undefined;
@@ -52,47 +63,35 @@ function planOf(args: readonly string[]): Plan | undefined {
   return {
     suites: positionals.length > 0 ? (positionals as SuiteName[]) : NAMES.filter((name) => !ON_REQUEST.has(name)),
     threads: options.threads,
+    only: options.only,
     rounds: options.rounds ?? (quick ? 1 : 3),
+    patience: options.patience ?? (quick ? 2 : 15),
     quick,
     python: options.python ?? process.env.PYTHON ?? "python3",
     json: options.json,
   };
 }
 
-/** The suites that can run here: without PyTorch there is nothing beside it. */
-async function possible({ suites, python }: Plan, machine: Record<string, string>): Promise<readonly SuiteName[]> {
-  const beside = suites.filter(needsPytorch);
-  if (beside.length === 0) return suites;
-  try {
-    machine.pytorch = await pytorchVersion(python);
-  } catch (error) {
-    console.log(`${listed(beside, "and")}: left out, since ${python} has no PyTorch: ${(error as Error).message}`);
-    return suites.filter((suite) => !needsPytorch(suite));
-  }
-  const kinds = beside.flatMap((suite) => PEERS[suite]);
-  for (const line of await compareWithPytorch(python, kinds)) console.log(`the same steps in PyTorch, ${line}`);
-  return suites;
+/** The rows that can be measured here; says which peers are not there, and adds the versions of the others. */
+async function rowsHere(plan: Plan, machine: Record<string, string>): Promise<Row[]> {
+  const rows = rowsOf(plan.suites, plan).filter(({ name }) => name.includes(plan.only ?? ""));
+  const ways = new Set(rows.flatMap(({ way }) => way ?? []));
+  if (ways.size === 0) return rows;
+  const { versions, missing } = await findPeers(plan.python);
+  Object.assign(machine, versions);
+  for (const way of ways) if (missing.has(way)) console.log(`LEFT OUT: ${TITLES[way]}, since ${missing.get(way)}`);
+  return rows.filter(({ way }) => way === undefined || !missing.has(way));
 }
 
-function needsPytorch(suite: SuiteName): suite is keyof typeof PEERS {
-  return suite in PEERS;
-}
-
-async function tools(python: string): Promise<Tools> {
-  const file = await buildCase(import.meta.dirname);
-  return {
-    ours: (request) => runCase(file, request),
-    pytorch: async (request) => ({ blocks: await runPython<Block[]>(python, { task: "time", request }) }),
-  };
-}
-
-/** Measures every row in every round, backwards in every second one. */
+/** Measures every row in every round, backwards in every second one; what failed once is not tried again. */
 async function measureAll(rows: readonly Row[], rounds: number, using: Tools): Promise<Measured[]> {
   const measurements = new Map(rows.map((row): [Row, Measurement[]] => [row, []]));
   for (let round = 0; round < rounds; round++)
     for (const row of round % 2 === 0 ? rows : [...rows].reverse()) {
+      const known = measurements.get(row)!;
+      if (known.some(isUseless)) continue;
       console.error(`round ${round + 1} of ${rounds}: ${row.name}`);
-      measurements.get(row)!.push(await row.measure(using));
+      known.push(await row.measure(using).catch((error: Error) => ({ blocks: [], failure: error.message })));
     }
   return rows.map((row) => ({ row, measurements: measurements.get(row)! }));
 }
@@ -100,13 +99,18 @@ async function measureAll(rows: readonly Row[], rounds: number, using: Tools): P
 async function run(plan: Plan): Promise<void> {
   const machine = machineFacts();
   warnIfBusy(machine);
-  const suites = await possible(plan, machine);
+  const rows = await rowsHere(plan, machine);
   console.log(
     Object.entries(machine)
       .map(([name, value]) => `${name} ${value}`)
       .join(", "),
   );
-  const measured = await measureAll(rowsOf(suites, plan), plan.rounds, await tools(plan.python));
+  const file = await buildCase(import.meta.dirname);
+  const peers = await Peers.create(plan.python, file, plan.patience);
+  const measured = await measureAll(rows, plan.rounds, {
+    ours: (request) => runCase(file, request),
+    peer: (way, task) => peers.measure(way, task),
+  }).finally(() => peers.dispose());
   const results = resultsOf(measured);
   console.log(new TextTable(tableOf(results).map((cells) => cells.map((cell) => ({ text: cell })))).lines.join("\n"));
   const raw = measured.map(({ row, measurements }) => ({ name: row.name, measurements }));

@@ -1,73 +1,130 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
-import { losses, type NDArray, Optimizer } from "../src/index.ts";
-import { encodeSafetensors } from "../src/interop/index.ts";
-import { OrtNodeEngine } from "../src/node.ts";
-import { runPython } from "./processes.ts";
-import { makeSubject } from "./subject.ts";
-import type { PeerStep } from "./suites.ts";
-import { updaters } from "./work.ts";
+import { fileURLToPath } from "node:url";
+import { decodeSafetensors } from "../src/interop/index.ts";
+import { compareSteps, compareSummaries } from "./agreement.ts";
+import { runCase, runProgram } from "./processes.ts";
+import type { Difference, Effort, Example, Measurement, PeerRequest, Setting, Way } from "./request.ts";
 
-/** Relative differences of the losses, and of the moves of parameters and buffers, the largest of them. */
-interface Difference {
-  readonly loss: number;
-  readonly moves: number;
+/** Something that a peer does too. */
+export interface PeerTask {
+  readonly setting: Setting;
+  readonly effort: Effort;
+  /** Of steps: the rate at which some are compared, and what the moves may differ by. */
+  readonly lr: number;
+  readonly tolerance: number;
 }
 
-const STEPS = 3;
-const SAMPLES = 16;
-/** What float32 explains in a loss. */
-const LOSS_TOLERANCE = 1e-4;
+const JAX = fileURLToPath(new URL("peers/jax-js/", import.meta.url));
+const PYTORCH = fileURLToPath(new URL("peers/pytorch/main.py", import.meta.url));
+/** The share of the free memory that a peer may take: what takes more than there is would have the system end whatever it likes. */
+const MEMORY = 0.9;
 
-/** The version of PyTorch. @throws where Python or PyTorch is missing */
-export async function pytorchVersion(python: string): Promise<string> {
-  return (await runPython<{ version: string }>(python, { task: "version" })).version;
+/** What the peers here are called with. */
+export interface PeerFacts {
+  /** By name. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Why some ways are not there. */
+  readonly missing: ReadonlyMap<Way, string>;
 }
 
-/**
- * Takes some steps of each kind here and in PyTorch, from the same parameters on the same batch.
- * @returns a line for each kind. @throws where they differ
- */
-export async function compareWithPytorch(python: string, kinds: readonly PeerStep[]): Promise<string[]> {
-  const folder = await mkdtemp(join(tmpdir(), "grnewt-bench-"));
+/** Finds out which peers there are. */
+export async function findPeers(python: string): Promise<PeerFacts> {
+  const missing = new Map<Way, string>();
+  const versions: Record<string, string> = {};
+  const leaveOut = (ways: readonly Way[], why: string): void => {
+    for (const way of ways) missing.set(way, why);
+  };
   try {
-    const lines: string[] = [];
-    for (const kind of kinds) lines.push(await compareStep(python, kind, join(folder, "steps.safetensors")));
-    return lines;
-  } finally {
-    await rm(folder, { recursive: true });
+    const { version, compiler } = await runProgram<PytorchFacts>(python, [PYTORCH], { work: "version" });
+    versions.pytorch = version;
+    if (compiler) versions["C++ compiler"] = compiler;
+    else leaveOut(["compiled"], "torch.compile needs a C++ compiler, and there is none ($CXX, g++, clang++)");
+  } catch (error) {
+    const why = `${python} has no PyTorch: ${(error as Error).message}`;
+    leaveOut(["eager", "compiled", "nested", "batched", "func"], why);
+  }
+  const manifest = join(JAX, "node_modules/@jax-js/jax/package.json");
+  if (existsSync(manifest))
+    versions["jax-js"] = (JSON.parse(await readFile(manifest, "utf8")) as { version: string }).version;
+  else leaveOut(["jax-js"], "it is not installed: npm ci --prefix bench/peers/jax-js");
+  return { versions, missing };
+}
+
+interface PytorchFacts {
+  readonly version: string;
+  readonly compiler: string | null;
+}
+
+/** Measures peers: each computes what we do from the same file, and its results are compared before its times count. */
+export class Peers {
+  readonly #python: string;
+  readonly #caseFile: string;
+  readonly #patience: number;
+  readonly #folder: string;
+  readonly #examples = new Map<string, Promise<Example>>();
+
+  private constructor(python: string, caseFile: string, patience: number, folder: string) {
+    this.#python = python;
+    this.#caseFile = caseFile;
+    this.#patience = patience;
+    this.#folder = folder;
+  }
+
+  /**
+   * @param caseFile what `buildCase` made
+   * @param patience minutes for one measurement
+   */
+  static async create(python: string, caseFile: string, patience: number): Promise<Peers> {
+    return new Peers(python, caseFile, patience, await mkdtemp(join(tmpdir(), "grnewt-peers-")));
+  }
+
+  /** @throws where the peer fails, saying why */
+  async measure(way: Way, task: PeerTask): Promise<Measurement> {
+    const example = await this.#exampleOf(task);
+    const found = join(this.#folder, "peer.safetensors");
+    const request: PeerRequest = {
+      ...example,
+      ...task.effort,
+      way,
+      found,
+      memory: Math.round(MEMORY * freemem()),
+    };
+    try {
+      const measurement = await this.#run(request);
+      return { ...measurement, differences: await differences(example, found, task.tolerance) };
+    } finally {
+      await rm(found, { force: true });
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await rm(this.#folder, { recursive: true });
+  }
+
+  #run(request: PeerRequest): Promise<Measurement> {
+    const jax = ["--import", import.meta.resolve("tsx"), join(JAX, "main.js")];
+    if (request.way === "jax-js") return runProgram(process.execPath, jax, request, this.#patience);
+    return runProgram(this.#python, [PYTORCH], request, this.#patience);
+  }
+
+  /** Made when it is first asked for; the same for all ways. */
+  #exampleOf({ setting, lr }: PeerTask): Promise<Example> {
+    const key = JSON.stringify(setting);
+    const known = this.#examples.get(key);
+    if (known) return known;
+    const file = (what: string): string => join(this.#folder, `${this.#examples.size}.${what}.safetensors`);
+    const example: Example = { ...setting, lr, given: file("given"), found: file("found") };
+    const made = runCase<true>(this.#caseFile, example).then(() => example);
+    this.#examples.set(key, made);
+    return made;
   }
 }
 
-async function compareStep(python: string, step: PeerStep, file: string): Promise<string> {
-  const { model, method, lr, tolerance } = step;
-  await writeFile(file, encodeSafetensors(await ownSteps(step)));
-  const { loss, moves } = await runPython<Difference>(python, { task: "compare", file, model, method, lr });
-  const line = `${model} ${method}: losses differ by ${loss.toExponential(0)}, moves by ${moves.toExponential(0)}`;
-  if (!(loss <= LOSS_TOLERANCE && moves <= tolerance)) throw new Error(`steps here and in PyTorch differ: ${line}`);
-  return line;
-}
-
-/** The batch, parameters and buffers before and after some steps, and the losses. */
-async function ownSteps({ model: name, method, lr }: PeerStep): Promise<Record<string, NDArray>> {
-  const engine = new OrtNodeEngine({ threads: 1 });
-  const { model, batch } = makeSubject(name, SAMPLES);
-  const start = await model.stateDict();
-  const optimizer = await Optimizer.create(model, losses.nll, { updater: updaters[method](), lr, engine });
-  const found = new Float32Array(STEPS);
-  for (let i = 0; i < STEPS; i++) found[i] = (await optimizer.step(batch)).loss;
-  const end = await model.stateDict();
-  await engine.dispose();
-  return {
-    ...renamed("start", start),
-    ...renamed("end", end),
-    x: batch.x,
-    y: batch.y,
-    losses: { shape: [STEPS], data: found },
-  };
-}
-
-function renamed(prefix: string, tensors: Readonly<Record<string, NDArray>>): Record<string, NDArray> {
-  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [`${prefix}:${name}`, tensor]));
+async function differences({ work, given, found }: Example, theirs: string, tolerance: number): Promise<Difference[]> {
+  const read = async (file: string) => decodeSafetensors(await readFile(file)).tensors;
+  if (work === "summary") return compareSummaries(await read(found), await read(theirs));
+  return compareSteps(await read(given), await read(found), await read(theirs), tolerance);
 }

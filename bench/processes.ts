@@ -16,9 +16,11 @@ export async function buildCase(folder: string): Promise<string> {
   await writeFile(join(cache, "package.json"), '{ "type": "module" }\n');
   await build({
     // The engine looks for its thread's file beside its own.
-    entryPoints: { case: join(folder, "case.ts"), "ort-worker": join(BENCH, "../src/engine/ort-node/ort-worker.ts") },
+    entryPoints: { case: join(folder, "case.ts"), "ort-worker": join(BENCH, "ort-worker.ts") },
     outdir: cache,
     bundle: true,
+    // Modules that are there for what they do.
+    ignoreAnnotations: true,
     packages: "external",
     platform: "node",
     format: "esm",
@@ -45,13 +47,28 @@ export function runCase<Answer>(file: string, request: object): Promise<Answer> 
   });
 }
 
-/** Runs `bench/peers/pytorch.py` and reads its answer. @throws with what the script wrote where it fails */
-export function runPython<T>(python: string, request: object): Promise<T> {
+/**
+ * Runs a program that is given a request as its last argument, and reads its answer from the last line that it prints.
+ * @param patience minutes after which it is ended.
+ * @throws with the last line of its complaints where it fails
+ */
+export function runProgram<T>(
+  program: string,
+  args: readonly string[],
+  request: object,
+  patience: number = Number.POSITIVE_INFINITY,
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const args = [join(BENCH, "peers/pytorch.py"), JSON.stringify(request)];
-    execFile(python, args, (error, stdout, stderr) => {
-      if (error) reject(new Error(stderr.trim().split("\n").at(-1) || error.message));
-      else resolve(JSON.parse(stdout) as T);
+    const timeout = Number.isFinite(patience) ? patience * 60_000 : 0;
+    const options = { timeout, killSignal: "SIGKILL", maxBuffer: 2 ** 26 } as const;
+    execFile(program, [...args, JSON.stringify(request)], options, (error, stdout, stderr) => {
+      if (!error) resolve(JSON.parse(stdout.trimEnd().split("\n").at(-1)!) as T);
+      else if (error.killed) reject(new Error(`not done in ${patience} minutes`));
+      else reject(new Error(error.signal ? `ended by ${error.signal}` : lastLine(stderr) || error.message));
     });
   });
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split("\n").at(-1)!;
 }

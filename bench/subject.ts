@@ -18,7 +18,9 @@ const IMAGE = [3, 32, 32];
 const VOCABULARY = 65;
 const PLACES = 128;
 
-const RECIPES: Readonly<Record<ModelName, Recipe>> = {
+type Chain = Extract<ModelName, `chain-${string}`>;
+
+const RECIPES: Readonly<Record<Exclude<ModelName, Chain>, Recipe>> = {
   shallow: {
     model: (seed) => models.perceptron({ layers: [784, 1024, 200, 100, CLASSES], activation: "tanh", seed }),
     batch: labelled([784]),
@@ -41,6 +43,22 @@ const RECIPES: Readonly<Record<ModelName, Recipe>> = {
     },
   },
 };
+
+function recipeOf(name: ModelName): Recipe {
+  return isChain(name) ? chain(name) : RECIPES[name];
+}
+
+function isChain(name: ModelName): name is Chain {
+  return name.startsWith("chain-");
+}
+
+function chain(name: Chain): Recipe {
+  const [depth, width] = name.slice("chain-".length).split("x");
+  return {
+    model: (seed) => models.perceptron({ layers: `${width}-${depth}*${width}`, activation: "tanh", seed }),
+    batch: labelled([Number(width)]),
+  };
+}
 
 /** Noise of a shape, with classes. */
 function labelled(shape: readonly number[]): Recipe["batch"] {
@@ -66,7 +84,7 @@ export interface Subject {
 
 /** One of the models, in training mode, and a batch of noise. */
 export function makeSubject(name: ModelName, samples: number, seed: number = 0): Subject {
-  const recipe = RECIPES[name];
+  const recipe = recipeOf(name);
   const model = recipe.model(seed);
   const target = objective(model, losses.nll);
   const groups = nameGroups(partition.canonical(model), target.variables);

@@ -4,7 +4,7 @@ import { AdamUpdater, computeHg, losses, Optimizer, Random, SGDUpdater, type Upd
 import { stepSource } from "../src/optim/step-graph.ts";
 import { partSize } from "../src/summary/run-parts.ts";
 import { summarySource } from "../src/summary/summary.ts";
-import type { Request } from "./request.ts";
+import type { Method, Setting } from "./request.ts";
 import { forwardSource, noiseDirection, type Subject } from "./subject.ts";
 
 /** Something to time. */
@@ -26,11 +26,17 @@ export const updaters: Readonly<Record<"plain" | "momentum" | "adam", () => Upda
   adam: () => new AdamUpdater(),
 };
 
+/** Of an ordinary step. */
+export function stepUpdater(method: Method | undefined): Updater {
+  if (method === undefined || method === "newton") throw new Error(`no updater ${method}`);
+  return updaters[method]();
+}
+
 /** Prepares one forward pass, step or summary. */
-export async function makeTask(request: Request, subject: Subject, engine: Engine): Promise<Task> {
-  if (request.work === "forward") return await forwardTask(subject, engine);
-  if (request.work === "step") return await stepTask(request, subject, engine);
-  return summaryTask(request, subject, engine);
+export async function makeTask(setting: Setting, subject: Subject, engine: Engine): Promise<Task> {
+  if (setting.work === "forward") return await forwardTask(subject, engine);
+  if (setting.work === "step") return await stepTask(setting, subject, engine);
+  return summaryTask(setting, subject, engine);
 }
 
 async function forwardTask(subject: Subject, engine: Engine): Promise<Task> {
@@ -47,10 +53,9 @@ async function forwardTask(subject: Subject, engine: Engine): Promise<Task> {
   return { run, graphs: [graph] };
 }
 
-async function stepTask({ method }: Request, subject: Subject, engine: Engine): Promise<Task> {
-  if (method === undefined || method === "newton") throw new Error(`no updater ${method}`);
+async function stepTask({ method }: Setting, subject: Subject, engine: Engine): Promise<Task> {
   const { model, objective, groups, batch } = subject;
-  const updater = updaters[method]();
+  const updater = stepUpdater(method);
   const optimizer = await Optimizer.create(model, losses.nll, { updater, lr: LR, engine });
   const parts = { objective, groups, updater, clipGradNorm: undefined };
   return {
@@ -61,7 +66,7 @@ async function stepTask({ method }: Request, subject: Subject, engine: Engine): 
   };
 }
 
-function summaryTask({ microbatch, batch: samples }: Request, subject: Subject, engine: Engine): Task {
+function summaryTask({ microbatch, batch: samples }: Setting, subject: Subject, engine: Engine): Task {
   const { model, objective, groups, batch } = subject;
   const { graph, plan } = summarySource(objective, groups, batch);
   const direction = noiseDirection(subject);
