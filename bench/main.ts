@@ -7,6 +7,7 @@ import { describeOptions, flag, listed, type OptionTable, parseOptions, text, wh
 import { TextTable } from "../src/cli/table.ts";
 import { OptionError } from "../src/util/errors.ts";
 import { machineFacts, warnIfBusy } from "./machine.ts";
+import { median } from "./measure.ts";
 import { TITLES } from "./peer-suites.ts";
 import { findPeers, Peers } from "./peers.ts";
 import { buildCase, runCase } from "./processes.ts";
@@ -75,6 +76,7 @@ function planOf(args: readonly string[]): Plan | undefined {
 /** The rows that can be measured here; says which peers are not there, and adds the versions of the others. */
 async function rowsHere(plan: Plan, machine: Record<string, string>): Promise<Row[]> {
   const rows = rowsOf(plan.suites, plan).filter(({ name }) => name.includes(plan.only ?? ""));
+  if (rows.length === 0) throw new OptionError(`no row of ${listed(plan.suites, "or")} has ${plan.only} in its name`);
   const ways = new Set(rows.flatMap(({ way }) => way ?? []));
   if (ways.size === 0) return rows;
   const { versions, missing } = await findPeers(plan.python);
@@ -90,10 +92,16 @@ async function measureAll(rows: readonly Row[], rounds: number, using: Tools): P
     for (const row of round % 2 === 0 ? rows : [...rows].reverse()) {
       const known = measurements.get(row)!;
       if (known.some(isUseless)) continue;
-      console.error(`round ${round + 1} of ${rounds}: ${row.name}`);
-      known.push(await row.measure(using).catch((error: Error) => ({ blocks: [], failure: error.message })));
+      const measurement = await row.measure(using).catch((error: Error) => ({ blocks: [], failure: error.message }));
+      known.push(measurement);
+      console.error(`round ${round + 1} of ${rounds}: ${row.name}: ${briefly(measurement)}`);
     }
   return rows.map((row) => ({ row, measurements: measurements.get(row)! }));
+}
+
+/** What is shown of a measurement while others go on. */
+function briefly({ blocks, failure }: Measurement): string {
+  return failure ?? `${median(blocks.flatMap(({ times }) => times)).toPrecision(3)} ms`;
 }
 
 async function run(plan: Plan): Promise<void> {
@@ -113,6 +121,9 @@ async function run(plan: Plan): Promise<void> {
   }).finally(() => peers.dispose());
   const results = resultsOf(measured);
   console.log(new TextTable(tableOf(results).map((cells) => cells.map((cell) => ({ text: cell })))).lines.join("\n"));
+  // A peer may fail, ours may not.
+  if (measured.some(({ row, measurements }) => row.way === undefined && measurements.some(isUseless)))
+    process.exitCode = 1;
   const raw = measured.map(({ row, measurements }) => ({ name: row.name, measurements }));
   if (plan.json !== undefined) await writeFile(plan.json, JSON.stringify({ machine, results, raw }, undefined, 1));
 }

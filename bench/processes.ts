@@ -58,15 +58,16 @@ export function runProgram<T>(
   request: object,
   patience: number = Number.POSITIVE_INFINITY,
 ): Promise<T> {
-  return new Promise((resolve, reject) => {
+  const output = new Promise<string>((resolve, reject) => {
     const timeout = Number.isFinite(patience) ? patience * 60_000 : 0;
     const options = { timeout, killSignal: "SIGKILL", maxBuffer: 2 ** 26 } as const;
     execFile(program, [...args, JSON.stringify(request)], options, (error, stdout, stderr) => {
-      if (!error) resolve(JSON.parse(stdout.trimEnd().split("\n").at(-1)!) as T);
+      if (!error) resolve(lastLine(stdout));
       else if (error.killed) reject(new Error(`not done in ${patience} minutes`));
       else reject(new Error(error.signal ? `ended by ${error.signal}` : lastLine(stderr) || error.message));
     });
   });
+  return output.then((line) => JSON.parse(line) as T);
 }
 
 function lastLine(text: string): string {
