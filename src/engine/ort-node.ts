@@ -29,6 +29,12 @@ export interface OrtNodeOptions {
   readonly providers?: readonly string[];
 }
 
+/**
+ * Numbers too small for a full mantissa count as 0: processors take fifteen times as long for an exp that gives them, as in
+ * every softmax with hidden places.
+ */
+const WITHOUT_DENORMALS = { session: { set_denormal_as_zero: "1" } };
+
 /** A tensor that lies with the engine's thread. */
 class OrtTensor implements EngineTensor {
   readonly owner: OrtNodeEngine;
@@ -77,7 +83,7 @@ export class OrtNodeEngine implements Engine {
       enableMemPattern: false,
       enableCpuMemArena: !lowMemory,
       logSeverityLevel: 3,
-      extra: withoutRewrites(precision),
+      extra: { ...withoutRewrites(precision), ...WITHOUT_DENORMALS },
     };
   }
 

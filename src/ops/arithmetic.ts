@@ -8,9 +8,10 @@ import {
   typicalCount,
 } from "../graph/index.ts";
 import { ShapeError } from "../util/errors.ts";
+import { concat, type PadAttrs, pad, padOp } from "./move.ts";
 import { aligned, broadcast, sameType, unrepeated } from "./reduce.ts";
 import { type ConstantAttrs, constantOp, scalar } from "./source.ts";
-import { checkDtype, mismatch, NUMBERS } from "./strides.ts";
+import { checkDtype, fixedDim, mismatch, NUMBERS } from "./strides.ts";
 
 /** Checks that inputs are numbers of one shape and dtype, and gives their type. */
 function sameNumbers(what: string, x: Node, y: Node): ReturnType<typeof sameType> {
@@ -24,10 +25,21 @@ export const addOp: LinearOp<object> = {
   kind: "linear",
   infer: ([x, y]) => sameNumbers("add", x!, y!),
   value: ([x, y]) => x!.data.map((value, i) => value + y!.data[i]!),
+  simplify: ([x, y], _attrs, _type, b) => joined(b, x!, y!) ?? joined(b, y!, x!),
   push: (_b, _node, x) => x,
   transpose: (_b, _node, cotangent) => cotangent,
   batchRule: () => "kept",
 };
+
+/** The sum of two padded tensors of which one begins where the other ends, as the adjoints of neighbouring slices do. */
+function joined(b: Builder, x: Node, y: Node): Node | undefined {
+  if (x.op !== padOp || y.op !== padOp) return undefined;
+  const [first, second] = [x.attrs as PadAttrs, y.attrs as PadAttrs];
+  const { axis, before } = first;
+  const end = fixedDim(x.shape[axis]!, "add") - first.after;
+  if (second.axis !== axis || second.before !== end) return undefined;
+  return pad(b, concat(b, [x.inputs[0]!, y.inputs[0]!], axis), axis, before, second.after);
+}
 
 /** x + y, broadcast together. */
 export function add(b: Builder, x: Node, y: Node): Node {

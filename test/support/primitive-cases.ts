@@ -377,7 +377,19 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
     ...pools.map(([name, shape, attrs]) => one(name, [floats(shape, apart)], (b, x) => o.maxPoolIndex(b, x, attrs))),
     one("ties", [floats([B, 2, 4, 4], ties)], (b, x) => o.maxPoolIndex(b, x, pools[1]![2])),
   ],
-  add: [...pairwise(o.add), one("int", [ints([B, 2], below(9)), ints([2], below(9))], o.add)],
+  add: [
+    ...pairwise(o.add),
+    one("int", [ints([B, 2], below(9)), ints([2], below(9))], o.add),
+    one("neighbouring pads", [floats([B, 2]), floats([B, 3])], (b, x, y) =>
+      o.add(b, o.pad(b, y, 1, 3, 2), o.pad(b, x, 1, 1, 5)),
+    ),
+    one("pads apart", [floats([B, 2]), floats([B, 3])], (b, x, y) =>
+      o.add(b, o.pad(b, x, 1, 0, 4), o.pad(b, y, 1, 3, 0)),
+    ),
+    one("pads of two axes", [floats([2, 1]), floats([1, 2])], (b, x, y) =>
+      o.add(b, o.pad(b, x, 1, 0, 1), o.pad(b, y, 0, 1, 0)),
+    ),
+  ],
   sub: [...pairwise(o.sub), one("int", [ints([B, 2], below(9)), ints([2], below(9))], o.sub)],
   scale: [
     ...entrywise((b, x) => o.scale(b, x, -2.5)),
