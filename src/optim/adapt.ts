@@ -1,5 +1,15 @@
 import type { Mode } from "../engine/index.ts";
-import { type AutoState, damped, judge, nextWatches, SPOILED, spoils, TRIES, type Watch } from "./auto-damping.ts";
+import {
+  type AutoState,
+  damped,
+  judge,
+  meanLoss,
+  nextWatches,
+  SPOILED,
+  spoils,
+  TRIES,
+  type Watch,
+} from "./auto-damping.ts";
 import { lossOf } from "./loss-of.ts";
 import type { Moved, Proposal, Stepper } from "./stepper.ts";
 
@@ -10,8 +20,8 @@ interface Attempt {
   readonly mode: Mode | undefined;
   /** The rates of all groups with a damping. */
   readonly ratesAt: (damping: Float64Array) => Float64Array;
-  /** Of the summary that the step follows from. */
-  readonly watch: Watch;
+  /** Of the summary that the step follows from, one batch at least. */
+  readonly latest: readonly Watch[];
   /** Steps to the next one. */
   readonly period: number;
   readonly signal: AbortSignal | undefined;
@@ -23,34 +33,38 @@ interface Attempt {
  */
 export async function adapt(
   stepper: Stepper,
-  { proposal, mode, ratesAt, watch, period, signal }: Attempt,
+  { proposal, mode, ratesAt, latest, period, signal }: Attempt,
   auto: AutoState,
   from: Float64Array,
 ): Promise<{ damping: Float64Array; moved: Moved; auto: AutoState }> {
-  const past: Watch[] = [];
-  for (const each of auto.watches) {
-    signal?.throwIfAborted();
-    past.push({ ...each, loss: await lossOf(stepper, each, mode) });
-  }
+  const lossesOf = async (watches: readonly Watch[], moved?: Moved): Promise<Watch[]> => {
+    const later: Watch[] = [];
+    for (const each of watches) {
+      signal?.throwIfAborted();
+      later.push({ ...each, loss: await lossOf(stepper, each, mode, moved) });
+    }
+    return later;
+  };
+  /** With other parameters, which are freed where that fails. */
+  const lossAfter = async (moved: Moved): Promise<number> => {
+    try {
+      return meanLoss(await lossesOf(latest, moved));
+    } catch (error) {
+      stepper.engine.release(...Object.values(moved));
+      throw error;
+    }
+  };
+  const past = await lossesOf(auto.watches);
   const { factor, successes } = judge(auto, past, from);
-  const first = auto.first ?? watch.loss;
-  const watches = nextWatches(past, watch, period);
+  const before = { loss: meanLoss(latest), decrement: latest[0]!.decrement };
+  const first = auto.first ?? before.loss;
+  const watches = nextWatches(past, latest, period);
   let damping = damped(from, factor);
   for (let left = TRIES; ; left--) {
     const moved = await stepper.moved(proposal, ratesAt(damping));
-    if (left === 0 || !spoils(watch, await lossAfter(stepper, watch, mode, moved), first))
+    if (left === 0 || !spoils(before, await lossAfter(moved), first))
       return { damping, moved, auto: { successes, first, watches } };
     stepper.engine.release(...Object.values(moved));
     damping = damped(damping, SPOILED);
-  }
-}
-
-/** The watched loss with other parameters, which are freed where that fails. */
-async function lossAfter(stepper: Stepper, watch: Watch, mode: Mode | undefined, moved: Moved): Promise<number> {
-  try {
-    return await lossOf(stepper, watch, mode, moved);
-  } catch (error) {
-    stepper.engine.release(...Object.values(moved));
-    throw error;
   }
 }

@@ -5,7 +5,7 @@ import { ReferenceEngine } from "../engine/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
 import { Dropout, Linear, logSoftmax, losses, Module, Parameter, type Tensor } from "../nn/index.ts";
 import { StateError } from "../util/errors.ts";
-import { decrementOf, judge, type Watch, watchedBatches } from "./auto-damping.ts";
+import { decrementOf, judge, type Seen, Spread, type Watch, watchedBatches } from "./auto-damping.ts";
 import { NewtonSummary, type NewtonSummaryOptions, SGDUpdater, type StepResult } from "./index.ts";
 
 const engine = new ReferenceEngine();
@@ -199,6 +199,47 @@ describe("what is watched", () => {
     expect(watchedBatches(100, 1)).toBe(1);
   });
 
+  test("of a summary all its batches at least", () => {
+    expect([watchedBatches(100, 1, 7), watchedBatches(100, 10, 7), watchedBatches(300, 10, 3)]).toEqual([7, 10, 4]);
+  });
+
+  /** Which of so many batches of so many samples are kept. */
+  const keptOf = (count: number, samples: number): number[] => {
+    const spread = new Spread();
+    for (let i = 0; i < count; i++) spread.add({ parts: [samples], loss: i, random: {} as Seen["random"] });
+    return spread.kept.map(({ loss }) => loss);
+  };
+
+  test("all batches of a small summary, and a spread of a large one's", () => {
+    expect(keptOf(1, 60_000)).toEqual([0]);
+    expect(keptOf(3, 30)).toEqual([0, 1, 2]);
+    expect(keptOf(60, 1000)).toEqual([0, 8, 16, 24, 32, 40, 48, 56]);
+    expect(keptOf(600, 100)).toEqual(Array.from({ length: 10 }, (_, i) => 64 * i));
+    expect(keptOf(19, 100)).toHaveLength(10);
+  });
+
+  test("enough, whatever the number of batches, and not twice as much", () => {
+    for (let count = 5; count < 300; count++) {
+      const [few, many] = [keptOf(count, 400), keptOf(count, 100)];
+      expect(few.length).toBeGreaterThanOrEqual(5);
+      expect(few.length).toBeLessThan(10);
+      expect(many.length).toBeGreaterThanOrEqual(Math.min(count, 10));
+      expect(many.length).toBeLessThan(20);
+    }
+  });
+
+  test("of summaries of several batches all of them, from which a run goes on bit for bit", async () => {
+    const options = () => ({ engine, hgBatches: 3, hgLoader: loader(10, 7) });
+    const [first, second] = [classifier(), classifier()];
+    const [whole, cut] = [await make(first, options()), await make(second, options())];
+    await steps(whole, 4);
+    expect((await whole.state()).auto!.watches.map(({ parts }) => parts)).toEqual(Array(3).fill([10]));
+    second.loadStateDict(await first.stateDict());
+    await cut.restore(structuredClone(await whole.state()));
+    for (const optimizer of [whole, cut]) await steps(optimizer, 4);
+    expect(await cut.state()).toEqual(await whole.state());
+  });
+
   test("the last summaries' batches, each with its loss at the last summary", async () => {
     const model = classifier();
     const optimizer = await make(model);
@@ -214,6 +255,20 @@ describe("what is watched", () => {
     expect(at[0]).toBe(watches[1]!.batch!.x.data.join());
     expect(later[0]!.loss).not.toBe(watches[1]!.loss);
   });
+});
+
+test("whole data in unlike batches are judged as in mixed ones", async () => {
+  const { y } = await data.batch(Array.from({ length: 90 }, (_, i) => i));
+  const labels = Array.from(y.data, Number);
+  const mixed = labels.map((_, i) => i);
+  const sorted = mixed.toSorted((i, j) => labels[i]! - labels[j]!);
+  const train = async (order: readonly number[]): Promise<number> => {
+    const gradientData = await Promise.all([0, 30, 60].map((start) => data.batch(order.slice(start, start + 30))));
+    const optimizer = await NewtonSummary.create(classifier(), losses.nll, { engine, gradientData, log: () => {} });
+    for (let i = 0; i < 31; i++) await optimizer.step();
+    return optimizer.damping[0]!;
+  };
+  expect(await train(sorted)).toBe(await train(mixed));
 });
 
 test("a batch that comes again is watched once", async () => {

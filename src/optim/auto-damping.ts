@@ -2,9 +2,9 @@ import type { Batch } from "../util/ndarray.ts";
 import type { RandomState } from "../util/random.ts";
 import type { UpdateRecord } from "./result.ts";
 
-/** With `damping: "auto"`: what is kept of a summary, to judge by it the steps after it. */
-export interface Watch {
-  /** The first batch of the summary; undefined for a model without inputs. */
+/** A batch of a summary with its loss. */
+export interface Seen {
+  /** Undefined for a model without inputs. */
   readonly batch?: Batch;
   /** Samples in each run over it. */
   readonly parts: readonly number[];
@@ -12,6 +12,10 @@ export interface Watch {
   readonly random: RandomState;
   /** The loss on it at the last summary. */
   readonly loss: number;
+}
+
+/** With `damping: "auto"`: what is kept of a summary, to judge by it the steps after it. */
+export interface Watch extends Seen {
   /** By how much the summary's model could lower the loss: ½ ḡᵀη*. */
   readonly decrement: number;
 }
@@ -22,19 +26,42 @@ export interface AutoState {
   readonly successes: number;
   /** The loss of the first summary. */
   readonly first?: number;
-  /** Of the last summaries, the latest at the end. */
+  /** Batches of the last summaries, the latest at the end. */
   readonly watches: readonly Watch[];
 }
 
 /** The steps of a period are judged by so many samples at least, where a summary has fewer by those of the last summaries together. */
 const WATCHED = 1000;
 
+/** And of a summary of several batches by so many of these at least: they may be unlike, as where data are sorted. */
+const SPREAD = 5;
+
 /**
- * By how many batches of so many samples the steps of a period are judged: no more than there are steps, so that they cost less
- * than these.
+ * By how many batches of so many samples the steps of a period are judged: by those of the last summary, and others of earlier ones, but
+ * no more than there are steps, so that they cost less than these.
+ * @param latest how many the last summary has.
  */
-export function watchedBatches(samples: number, period: number): number {
-  return Math.min(Math.ceil(WATCHED / samples), period);
+export function watchedBatches(samples: number, period: number, latest = 1): number {
+  return Math.max(latest, Math.min(Math.ceil(WATCHED / samples), period));
+}
+
+/**
+ * The batches to watch of a summary, from the first on at even distances. How many it has may show only when it ends: every k-th is
+ * kept, and k doubled when half of those kept are enough.
+ */
+export class Spread {
+  kept: Seen[] = [];
+  #every = 1;
+  #passed = 0;
+
+  add(seen: Seen): void {
+    if (this.#passed++ % this.#every > 0) return;
+    this.kept.push(seen);
+    const half = this.kept.filter((_, i) => i % 2 === 0);
+    if (half.length < SPREAD || samplesIn(half) < WATCHED) return;
+    this.kept = half;
+    this.#every *= 2;
+  }
 }
 
 /** λ₁ at the beginning. */
@@ -77,7 +104,11 @@ export function decrementOf({ g, rates, rawRates = rates }: Pick<UpdateRecord, "
  * Whether a loss is so much higher that what led to it was no bad luck: by a multiple of what the summary's model could lower it,
  * and by a share of what the run has lowered it so far. NaN is.
  */
-export function spoils({ loss, decrement }: Watch, after: number, first: number = loss): boolean {
+export function spoils(
+  { loss, decrement }: Pick<Watch, "loss" | "decrement">,
+  after: number,
+  first: number = loss,
+): boolean {
   return !(after - loss <= Math.max(3 * decrement, 0.1 * (first - loss), ROUNDING * Math.abs(loss)));
 }
 
@@ -97,24 +128,30 @@ export function judge(
   const [before, after] = [meanLoss(watches), meanLoss(later)];
   if (Math.abs(after - before) <= ROUNDING * Math.abs(before)) return { factor: 1, successes };
   if (after < before) return { factor: successes + 1 >= RUN ? RISE : SUCCESS, successes: successes + 1 };
-  if (spoils({ ...latest, loss: before }, after, first)) return { factor: SPOILED, successes: 0 };
+  if (spoils({ decrement: latest.decrement, loss: before }, after, first)) return { factor: SPOILED, successes: 0 };
   return { factor: Math.max(...damping) < START ? SMALL_FAILURE : FAILURE, successes: 0 };
 }
 
-/** Over all watched samples. */
-function meanLoss(watches: readonly Watch[]): number {
-  const all = watches.reduce((sum, watch) => sum + watchedSamples(watch), 0);
-  return watches.reduce((sum, watch) => sum + (watchedSamples(watch) / all) * watch.loss, 0);
+/** Over all samples of some batches. */
+export function meanLoss(batches: readonly Seen[]): number {
+  const all = samplesIn(batches);
+  return batches.reduce((sum, seen) => sum + (samplesIn([seen]) / all) * seen.loss, 0);
 }
 
-function watchedSamples({ parts }: Watch): number {
-  return parts.reduce((sum, part) => sum + part, 0);
+function samplesIn(batches: readonly Seen[]): number {
+  return batches.reduce((sum, { parts }) => parts.reduce((all, part) => all + part, sum), 0);
 }
 
-/** What is watched from a summary on. A batch that comes again is watched once, one whose loss is NaN or infinite no more. */
-export function nextWatches(past: readonly Watch[], watch: Watch, period: number): readonly Watch[] {
-  const others = past.filter(({ batch, loss }) => Number.isFinite(loss) && !isSame(batch, watch.batch));
-  return [...others, watch].slice(-watchedBatches(watchedSamples(watch), period));
+/**
+ * What is watched from a summary on. A batch that comes again is watched once, one whose loss is NaN or infinite no more.
+ * @param latest of this summary.
+ */
+export function nextWatches(past: readonly Watch[], latest: readonly Watch[], period: number): readonly Watch[] {
+  const others = past.filter(
+    ({ batch, loss }) => Number.isFinite(loss) && !latest.some((watch) => isSame(batch, watch.batch)),
+  );
+  const count = watchedBatches(samplesIn(latest) / latest.length, period, latest.length);
+  return [...others, ...latest].slice(-count);
 }
 
 /** Whether two batches hold the same samples, as those of full-batch training do; models without inputs have always the same. */

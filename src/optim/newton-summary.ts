@@ -6,7 +6,7 @@ import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
 import { adapt } from "./adapt.ts";
-import { type AutoState, copied, decrementOf, type Watch } from "./auto-damping.ts";
+import { type AutoState, copied, decrementOf, type Seen, Spread } from "./auto-damping.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { runsOf, stepInput } from "./parted-batch.ts";
 import { inOneRun, propose, type StepSource } from "./propose.ts";
@@ -384,17 +384,17 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
   /** A summary, and all that follows from it; nothing is changed. */
   async #considered(proposal: Proposal, batches: HgBatches, signal: AbortSignal | undefined): Promise<Considered> {
-    const { rates, record, first, samples } = await this.#nextRates(proposal, batches, signal);
-    const taken = { ...(first.batch && { batch: first.batch }), samples };
+    const { rates, record, seen, samples } = await this.#nextRates(proposal, batches, signal);
+    const taken = { ...(seen[0]!.batch && { batch: seen[0]!.batch }), samples, watched: seen.length };
     if (!this.#auto) {
       const moved = await this.#stepper.moved(proposal, this.#applied(rates, this.#damping));
       return { rates, record, damping: this.#damping, auto: undefined, moved, taken };
     }
-    const batch = first.batch && { batch: copied(first.batch) };
-    const watch = { ...first, ...batch, decrement: decrementOf(record) };
+    const decrement = decrementOf(record);
+    const latest = seen.map((each) => ({ ...each, ...(each.batch && { batch: copied(each.batch) }), decrement }));
     const mode = this.#settings.summaryMode;
     const ratesAt = (damping: Float64Array): Float64Array => this.#applied(rates, damping);
-    const attempt = { proposal, mode, ratesAt, watch, period: this.#period ?? 1, signal };
+    const attempt = { proposal, mode, ratesAt, latest, period: this.#period ?? 1, signal };
     const tried = await adapt(this.#stepper, attempt, this.#auto, this.#damping);
     return { rates, record, ...tried, taken };
   }
@@ -404,11 +404,11 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     proposal: Proposal,
     batches: HgBatches,
     signal: AbortSignal | undefined,
-  ): Promise<{ rates: RateState; record: UpdateRecord; first: Omit<Watch, "decrement">; samples: number }> {
+  ): Promise<{ rates: RateState; record: UpdateRecord; seen: readonly Seen[]; samples: number }> {
     const order3 = takesOrder3(this.#rates, this.#settings);
     const warn = (message: string): void => this.#warn(message, "microbatches");
     const mean = new SummaryMean();
-    let first: Omit<Watch, "decrement"> | undefined;
+    const spread = new Spread();
     let samples = 0;
     for await (const batch of batches) {
       const random = this.#stepper.random.state;
@@ -418,11 +418,11 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       samples += size;
       mean.add(size, part);
       const parts = batch ? runsOf(batch, this.#stepper.microbatch) : [1];
-      first ??= { ...(batch && { batch: { x: batch.x, y: batch.y } }), parts, random, loss: part.loss };
+      spread.add({ ...(batch && { batch: { x: batch.x, y: batch.y } }), parts, random, loss: part.loss });
     }
     const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
     const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };
-    return { ...nextRates(this.#rates, mean.result(), proposal.norms, settings), first: first!, samples };
+    return { ...nextRates(this.#rates, mean.result(), proposal.norms, settings), seen: spread.kept, samples };
   }
 
   /** The batches for a summary. */
@@ -476,7 +476,7 @@ interface Considered {
   readonly record: UpdateRecord;
   readonly damping: Float64Array;
   readonly auto: AutoState | undefined;
-  /** What the summary was taken of: how many samples, and the last batch of them. */
+  /** What the summary was taken of. */
   readonly taken: Taken;
   /** The parameters after the step. */
   readonly moved: Moved;

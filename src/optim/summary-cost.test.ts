@@ -39,7 +39,7 @@ test.each(MODELS)("the costs of %s", (_, model, shape, size, period, sizeFor10) 
   expect(summaryBatchSize(model, losses.nll, batch, { damping: "auto", periodHg: 10 })).toBe(sizeFor10);
   const settings = newtonSettings(options, false);
   const parts = { ...resolveTarget(model, losses.nll, undefined), updater: settings.updater, clipGradNorm: undefined };
-  expect(periodOf(parts, settings, batch, { batch: images(1000, shape), samples: 1000 })).toBe(period);
+  expect(periodOf(parts, settings, batch, { batch: images(1000, shape), samples: 1000, watched: 1 })).toBe(period);
 });
 
 test("a period is as long as its own watching asks for", () => {
@@ -48,7 +48,9 @@ test("a period is as long as its own watching asks for", () => {
   const settings = newtonSettings({ periodHg: "auto" }, false);
   const parts = { ...resolveTarget(model, losses.nll, undefined), updater: settings.updater, clipGradNorm: undefined };
   // 16 · (55.33 + 1 + 31) is less than 31 · 16 · 2.866, but 16 · (55.33 + 1 + 30) more than 30 · 16 · 2.866.
-  expect(periodOf(parts, settings, batch, { batch, samples: 16 })).toBe(31);
+  expect(periodOf(parts, settings, batch, { batch, samples: 16, watched: 1 })).toBe(31);
+  // Of four such batches, 4 · 16 · (55.33 + 1) and 63 · 16: in all more than 99 · 16 · 2.866, but not more than 101 · 16 · 2.866.
+  expect(periodOf(parts, settings, batch, { batch, samples: 64, watched: 4 })).toBe(101);
 });
 
 describe("summaryBatchSize", () => {

@@ -18,10 +18,13 @@ const LEAST_PERIOD = 10;
 /** The largest summary batch that is chosen, unless a step's is larger. */
 const MOST_SAMPLES = 1000;
 
-/** What a summary is taken of: how many samples, and one of its batches; none for a model without inputs. */
+/** What a summary is taken of. */
 export interface Taken {
+  /** The first of its batches; none for a model without inputs. */
   readonly batch?: Batch;
   readonly samples: number;
+  /** How many of its batches are watched. */
+  readonly watched: number;
 }
 
 type Settings = Pick<NewtonSettings, "auto" | "periodOrder3" | "summaryMode">;
@@ -54,15 +57,15 @@ function sampleCosts(
 }
 
 /**
- * FLOPs of the products of a summary of so many samples, `first` of them in its first batch. With `damping: "auto"` the loss of that is
- * taken again after the step, and those of the watched batches after the period.
+ * FLOPs of the products of a summary of so many samples. With `damping: "auto"` the loss of its watched batches, each of `size` samples, is
+ * taken again after the step, and that of all watched ones after the period.
  */
 function summaryCost(
   { summary, loss }: ReturnType<typeof sampleCosts>,
-  { samples, first }: { readonly samples: number; readonly first: number },
+  { samples, size, watched }: { readonly samples: number; readonly size: number; readonly watched: number },
   period: number,
 ): number {
-  return samples * summary + first * (1 + watchedBatches(first, period)) * loss;
+  return samples * summary + size * (watched + watchedBatches(size, period, watched)) * loss;
 }
 
 /**
@@ -73,15 +76,15 @@ export function periodOf(
   parts: StepParts,
   settings: Settings,
   step: Batch | undefined,
-  { batch, samples }: Taken,
+  { batch, samples, watched }: Taken,
 ): number {
   const costs = sampleCosts(parts, settings, batch);
   const steps = SHARE * stepCost(parts, step);
   // A step may have no products at all.
   if (steps === 0) return LEAST_PERIOD;
-  const first = batch ? samplesOf(batch) : 1;
+  const size = batch ? samplesOf(batch) : 1;
   // Without inputs one loss is watched, as of a batch that is always the same.
-  const costOf = (period: number): number => summaryCost(costs, { samples, first }, batch ? period : 1);
+  const costOf = (period: number): number => summaryCost(costs, { samples, size, watched }, batch ? period : 1);
   let period = LEAST_PERIOD;
   while (costOf(period) > period * steps) period = Math.ceil(costOf(period) / steps);
   return period;
@@ -112,7 +115,7 @@ export function summaryBatchSize(model: Module, loss: Loss, batch: Batch, option
   const costs = sampleCosts(parts, settings, batch);
   const period = periodHg === "auto" ? LEAST_PERIOD : periodHg;
   const most = SHARE * period * stepCost(parts, batch);
-  const costOf = (samples: number): number => summaryCost(costs, { samples, first: samples }, period);
+  const costOf = (samples: number): number => summaryCost(costs, { samples, size: samples, watched: 1 }, period);
   const least = samplesOf(batch);
   let samples = MOST_SAMPLES;
   if (periodHg === "auto") samples *= Math.sqrt(Math.min(1, most / costOf(samples)) || 1);
