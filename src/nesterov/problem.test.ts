@@ -16,12 +16,15 @@ describe("a problem is checked", () => {
     [{ H: Float64Array.of(2, 1, Number.NaN, 2) }, NonFiniteError, "H[1, 0] is NaN"],
     [{ g: Float64Array.of(1, Number.POSITIVE_INFINITY) }, NonFiniteError, "g[1] is Infinity"],
     [{ D: Float64Array.of(Number.NaN, 1) }, NonFiniteError, "D[0] is NaN"],
+    [{ g: [1, 1] }, OptionError, "g must be a Float64Array; found an array"],
+    [{ H: [2, 1, 1, 2] }, OptionError, "H must be a Float64Array; found an array"],
+    [{ D: undefined }, OptionError, "D must be a Float64Array; found undefined"],
     [{ dampingInt: Number.NaN }, NonFiniteError, "dampingInt is NaN"],
     [{ dampingInt: -1 }, OptionError, "dampingInt must be at least 0, found -1"],
     [{ D: Float64Array.of(1, -2) }, OptionError, "D[1] must be at least 0, found -2"],
     [{ H: Float64Array.of(2, 1, 0, 2) }, OptionError, "H must be symmetric, found H[1, 0] = 0 but H[0, 1] = 1"],
   ])("%o", (change, type, message) => {
-    const call = (): unknown => nesterovLrs({ ...good, ...change });
+    const call = (): unknown => nesterovLrs({ ...good, ...change } as CubicProblem);
     expect(call).toThrow(type);
     expect(call).toThrow(message);
   });

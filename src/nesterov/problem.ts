@@ -28,6 +28,7 @@ const SYMMETRY_TOLERANCE = 1e-4;
 /** Checks a cubic problem; the copy that it returns has H symmetric to the last bit. */
 export function checkedCubic({ H, g, D, dampingInt }: CubicProblem): CubicProblem {
   const symmetric = checkedSystem(H, g);
+  checkArray("D", D);
   checkLength("D", D, g.length);
   checkFinite("D", D);
   const negative = D.findIndex((entry) => entry < 0);
@@ -46,6 +47,7 @@ export function checkedLinear({ H, g, ridge = 0 }: LinearProblem): Required<Line
 function checkedSystem(H: Float64Array, g: Float64Array): Float64Array {
   checkFinite("g", g);
   const size = g.length;
+  checkArray("H", H);
   if (H.length !== size * size)
     throw new ShapeError(`H must be [${size}, ${size}] to go with g of ${size} entries, found ${H.length} entries`);
   const bad = H.findIndex((entry) => !Number.isFinite(entry));
@@ -69,12 +71,20 @@ function symmetrised(H: Float64Array, size: number): Float64Array {
   return out;
 }
 
+function checkArray(name: string, values: unknown): void {
+  if (!(values instanceof Float64Array))
+    throw new OptionError(
+      `${name} must be a Float64Array; found ${Array.isArray(values) ? "an array" : typeof values}`,
+    );
+}
+
 function checkLength(name: string, values: Float64Array, size: number): void {
   if (values.length !== size)
     throw new ShapeError(`${name} must have ${size} entries to go with g, found ${values.length}`);
 }
 
 function checkFinite(name: string, values: Float64Array): void {
+  checkArray(name, values);
   const bad = values.findIndex((entry) => !Number.isFinite(entry));
   if (bad >= 0) throw new NonFiniteError(`${name}[${bad}] is ${values[bad]}`);
 }

@@ -1,7 +1,7 @@
 import type { Mode, Objective, Traced, Variable } from "../engine/index.ts";
 import { type Builder, countOf, formatShape, type Node } from "../graph/index.ts";
 import { reshape } from "../ops/index.ts";
-import { GraphError, OptionError } from "../util/errors.ts";
+import { DataError, GraphError, OptionError } from "../util/errors.ts";
 import type { Loss } from "./losses.ts";
 import { checkTensor, modelScope, type Traceable, variablesOf } from "./predict.ts";
 import { type Scope, Tensor } from "./tensor.ts";
@@ -27,7 +27,7 @@ export function objective(model: Traceable, loss: Loss): Objective {
     mode: () => modeOf(scope),
     trace: (b, [x, y], mode) => {
       let node: Node | undefined;
-      const traced = traceLoss(b, scope, mode, () => {
+      const traced = traceLoss(b, scope, mode, !x, () => {
         const output: unknown = x ? model.forward(new Tensor(x)) : model.forward();
         checkTensor("forward", output);
         node = output.node;
@@ -36,7 +36,7 @@ export function objective(model: Traceable, loss: Loss): Objective {
       return node ? { ...traced, output: node } : traced;
     },
     lossOf: (b, output, target) => {
-      const traced = traceLoss(b, scope, undefined, () => loss(new Tensor(output), new Tensor(target)));
+      const traced = traceLoss(b, scope, undefined, false, () => loss(new Tensor(output), new Tensor(target)));
       if (traced.masks.length > 0) throw new GraphError("the loss draws random numbers: it cannot be taken twice");
       return traced.loss;
     },
@@ -62,20 +62,31 @@ export function fullObjective(groups: ReadonlyMap<string, Variable>, loss: FullL
     variables,
     mode: () => modeOf(scope),
     trace: (b, data, mode) =>
-      traceLoss(b, scope, mode, () => {
+      traceLoss(b, scope, mode, data.length === 0, () => {
         const [x, y] = data.map((node) => new Tensor(node));
         return loss(x!, y!);
       }),
   };
 }
 
+/** @throws DataError where code that was given no batch fails as if it wanted one */
+function withoutBatch(code: () => unknown): unknown {
+  try {
+    return code();
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause;
+    throw new DataError(`there is no batch, and the model or the loss needs one: ${cause.message}`, { cause });
+  }
+}
+
 function modeOf({ asked }: Scope): string {
   return [...asked].map(({ training }) => Number(training)).join("");
 }
 
-function traceLoss(b: Builder, scope: Scope, mode: Mode | undefined, code: () => unknown): Traced {
+/** @param bare whether there is no batch. */
+function traceLoss(b: Builder, scope: Scope, mode: Mode | undefined, bare: boolean, code: () => unknown): Traced {
   const { node, trace } = traceTwice(b, scope, mode, () => {
-    const value = code();
+    const value = bare ? withoutBatch(code) : code();
     checkTensor("the loss", value);
     return value;
   });

@@ -17,13 +17,19 @@ export interface OptimizerState extends Identity {
 /** Options of an optimiser with ways of its own to hold long steps. */
 export type UnclippedOptions = Omit<CommonOptions, "clipGradNorm">;
 
-/** Checks all options of such an optimiser, and fills in its own. @throws OptionError */
+/**
+ * Checks all options of such an optimiser, and fills in its own.
+ * @param without which of the common ones it does not have either.
+ * @throws OptionError
+ */
 export function readSettings<T extends object>(
   where: string,
   options: T & UnclippedOptions,
   table: OptionTable<T>,
+  without: readonly (keyof CommonOptions)[] = [],
 ): Required<T> {
-  refuseUnknown(where, options, [...Object.keys(table), ...COMMON.filter((name) => name !== "clipGradNorm")]);
+  const common = COMMON.filter((name) => name !== "clipGradNorm" && !without.includes(name));
+  refuseUnknown(where, options, [...Object.keys(table), ...common]);
   checkCommon(options);
   const own = Object.entries(options).filter(([name]) => name in table);
   return readOptions(where, Object.fromEntries(own) as T, table);

@@ -140,7 +140,8 @@ export const COMMON: readonly (keyof CommonOptions)[] = [
   "log",
 ];
 
-const KNOWN: readonly (keyof NewtonSummaryOptions)[] = [
+/** The names of all options of {@link NewtonSummary}. */
+export const NEWTON_OPTIONS: readonly (keyof NewtonSummaryOptions)[] = [
   ...COMMON,
   "partition",
   "hgLoader",
@@ -203,7 +204,7 @@ export interface NewtonSettings {
  * @throws OptionError naming an option that is unknown, out of range, or that would be ignored beside another.
  */
 export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): NewtonSettings {
-  refuseUnknown("NewtonSummary", options, KNOWN);
+  refuseUnknown("NewtonSummary", options, NEWTON_OPTIONS);
   const { damping = "auto", periodHg = 10, notFound = "recover", microbatch } = options;
   const auto = damping === "auto";
   const { medianLrs = auto && !options.momLrs ? AUTO_MEDIAN : 1 } = options;
@@ -217,8 +218,6 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
   checkWhole("periodOrder3", periodOrder3, 1);
   checkShare("momLrs", momLrs);
   checkWhole("medianLrs", medianLrs, 1);
-  if (medianLrs > 1 && momLrs > 0)
-    throw new OptionError("momLrs and medianLrs both smooth the rates: give one of them");
   if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
   checkOneOf("notFound", notFound, ["recover", "compatible"]);
   checkOneOf("summaryMode", summaryMode, ["train", "eval"]);
@@ -234,6 +233,13 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
   const [removeNegative, maintainTrueLrs] = [flag("removeNegative", true), flag("maintainTrueLrs", false)];
   if (maintainTrueLrs && !removeNegative)
     throw new OptionError("maintainTrueLrs would be ignored with removeNegative false");
+  if (maintainTrueLrs && medianLrs > 1)
+    throw new OptionError(
+      `maintainTrueLrs would be ignored beside medianLrs, ${medianLrs}${options.medianLrs ? "" : " by default"}: it is for momLrs`,
+    );
+  if (medianLrs > 1 && momLrs > 0)
+    throw new OptionError("momLrs and medianLrs both smooth the rates: give one of them");
+  if (maintainTrueLrs && momLrs === 0) throw new OptionError("maintainTrueLrs would be ignored with momLrs 0");
   checkSource(options);
   const { regularization, momOrder3 } = regularizationOf(options, auto ? AUTO_DAMPING_INT : 1);
   return {
@@ -292,10 +298,18 @@ export function checkCommon(options: CommonOptions): void {
     if (value !== undefined && typeof value !== "function") throw new OptionError(`${name} must be a function`);
 }
 
-/** @throws OptionError */
+/** @throws OptionError naming what an updater lacks */
 export function checkUpdater(updater: Updater): void {
   if (typeof updater?.update !== "function")
     throw new OptionError("updater must be one, such as new SGDUpdater() or new AdamUpdater()");
+  const { name, options, stateNames } = updater;
+  if (typeof name !== "string") throw new OptionError(`updater: its name must be text; found ${String(name)}`);
+  if (typeof options !== "object" || options === null)
+    throw new OptionError(`updater ${name}: its options must be an object, {} for none; found ${String(options)}`);
+  if (!Array.isArray(stateNames) && typeof stateNames !== "function")
+    throw new OptionError(
+      `updater ${name}: its stateNames must be a list, [] for none, or a function of the shape; found ${String(stateNames)}`,
+    );
 }
 
 function regularizationOf(
@@ -331,9 +345,20 @@ function updaterOf({ updater, momentum, momentumDamp }: NewtonSummaryOptions): U
   checkUpdater(updater);
   for (const [name, value] of Object.entries({ momentum, momentumDamp }))
     if (value !== undefined) throw new OptionError(`${name} would be ignored beside updater: give it to the updater`);
+  if (maximizes(updater.options))
+    throw new OptionError(
+      `updater ${updater.name}: maximize would be undone by NewtonSummary, whose rates lower the loss along every direction: negate the loss`,
+    );
   if (updater.evaluation)
     throw new OptionError(
       `updater ${updater.name} is for Optimizer: the weights to use follow from its one learning rate, NewtonSummary has many`,
     );
   return updater;
+}
+
+/** Whether an updater with these options, or one inside it, follows the gradient upwards. */
+function maximizes(options: object): boolean {
+  return Object.entries(options).some(
+    ([name, value]) => (name === "maximize" && value === true) || (value instanceof Object && maximizes(value)),
+  );
 }

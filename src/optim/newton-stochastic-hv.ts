@@ -1,7 +1,8 @@
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import type { ParameterGroup } from "../summary/index.ts";
 import { OptionError } from "../util/errors.ts";
-import type { NewtonSummaryOptions } from "./newton-options.ts";
+import { refuseUnknown } from "../util/options.ts";
+import { NEWTON_OPTIONS, type NewtonSummaryOptions } from "./newton-options.ts";
 import { NewtonSummary } from "./newton-summary.ts";
 import { type StochasticHvOptions, StochasticHvUpdater } from "./updaters/stochastic-hv.ts";
 
@@ -24,8 +25,10 @@ function create(
 async function create(
   target: Module | readonly ParameterGroup<Parameter>[],
   loss: Loss,
-  { direction, ...options }: NewtonStochasticHvOptions & Pick<NewtonSummaryOptions, Replaced> = {},
+  given: NewtonStochasticHvOptions & Pick<NewtonSummaryOptions, Replaced> = {},
 ): Promise<NewtonSummary> {
+  refuseUnknown("NewtonStochasticHv", given, ["direction", ...NEWTON_OPTIONS]);
+  const { direction, ...options } = given;
   for (const name of REPLACED)
     if (options[name] !== undefined)
       throw new OptionError(`${name} would be ignored beside direction, which NewtonStochasticHv learns`);

@@ -1,12 +1,21 @@
-import { afterAll, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { classifier, labelled } from "../../test/support/models.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
 import { fromFunction, losses, type Module } from "../nn/index.ts";
 import { partition, valueAndGrad } from "../summary/index.ts";
-import { StateError } from "../util/errors.ts";
+import { DataError, ShapeError, StateError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
-import { AdamUpdater, Optimizer, type OptimizerOptions, SGDUpdater, type StepResult } from "./index.ts";
+import {
+  AdamUpdater,
+  LBFGS,
+  NewtonSummary,
+  Optimizer,
+  type OptimizerOptions,
+  SGDUpdater,
+  type StepResult,
+  type TrainingOptimizer,
+} from "./index.ts";
 
 const engine = new ReferenceEngine();
 const double = new OrtNodeEngine({ precision: "float64", threads: 1 });
@@ -81,6 +90,37 @@ test("trains groups of a loss that contains the model, and tells of its steps", 
   expect(await model.stateDict()).toEqual(await plain.stateDict());
   expect(seen).toHaveLength(1);
   expect([...seen[0]!.learningRates]).toEqual([0.1, 0.1]);
+});
+
+describe("a step without a batch", () => {
+  const create: Record<string, () => Promise<TrainingOptimizer>> = {
+    NewtonSummary: () => NewtonSummary.create(classifier(), losses.nll, { engine }),
+    Optimizer: () => make(classifier(), { engine, updater: new SGDUpdater(), lr: 0.1 }),
+    LBFGS: () => LBFGS.create(classifier(), losses.nll, { engine }),
+  };
+
+  test.each(Object.entries(create))("is refused by %s, for a model that needs one", async (_name, make) => {
+    const optimizer = await make();
+    await expect(optimizer.step()).rejects.toThrow(/there is no batch, and the model or the loss needs one/);
+    await expect(optimizer.step()).rejects.toThrow(DataError);
+  });
+
+  test.each([null, 3, {}, { x: labelled(6).x }, [null], [labelled(6), {}], { gradient: null }])(
+    "%j is none",
+    async (argument) => {
+      for (const make of Object.values(create)) {
+        const step = (await make()).step(argument as never);
+        await expect(step).rejects.toThrow(/step: expected a batch { x, y }, a list of them, or { gradient }; found/);
+        await expect(step).rejects.toThrow(DataError);
+      }
+    },
+  );
+
+  test("goes on failing as it did, where something else is wrong", async () => {
+    const bare = fromFunction({ w: ndarray(Float64Array.of(1), []) }, ({ w }) => w.matmul(w));
+    const optimizer = await Optimizer.create(bare, (loss) => loss, { engine, updater: new SGDUpdater(), lr: 0.1 });
+    await expect(optimizer.step()).rejects.toThrow(ShapeError);
+  });
 });
 
 test("goes up with maximize", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { labelled } from "../../test/support/models.ts";
 import { OptionError } from "../util/errors.ts";
-import { AdamUpdater, type NewtonSummaryOptions, ScheduleFreeAdamWUpdater } from "./index.ts";
+import { AdamUpdater, MuonUpdater, type NewtonSummaryOptions, ScheduleFreeAdamWUpdater, SGDUpdater } from "./index.ts";
 import { newtonSettings } from "./newton-options.ts";
 
 const draw = async () => labelled(3);
@@ -23,6 +23,7 @@ const OPTIONS = {
   damping: { damping: 0.1 },
   periodHg: { periodHg: 2 },
   periodOrder3: { periodOrder3: 2 },
+  maintainTrueLrs: { maintainTrueLrs: true, momLrs: 0.75 },
   momLrs: { momLrs: 0.25 },
   medianLrs: { medianLrs: 3 },
   movavgBiasCorrection: { movavgBiasCorrection: true, movavg: 0.25 },
@@ -35,7 +36,6 @@ const OPTIONS = {
   diagonal: { diagonal: true },
   clipRates: { clipRates: { by: "median" } },
   removeNegative: { removeNegative: false },
-  maintainTrueLrs: { maintainTrueLrs: true },
   normalizeDirs: { normalizeDirs: true },
   notFound: { notFound: "compatible" },
   summaryMode: { summaryMode: "eval" },
@@ -60,6 +60,7 @@ const REFUSED: readonly (readonly [Name, Name])[] = [
   ["ridge", "nesterov"],
   ["noregul", "nesterov"],
   ["removeNegative", "maintainTrueLrs"],
+  ["medianLrs", "maintainTrueLrs"],
 ];
 
 /** Options that say where data come from or are no settings of the algorithm: used elsewhere. */
@@ -108,6 +109,11 @@ test.each<[NewtonSummaryOptions, RegExp]>([
   [{ nesterov: { momOrder3: 0.5 }, noregul: true }, /nesterov.momOrder3 would be ignored beside noregul/],
   [{ nesterov: { use: false, dampingInt: 1 } }, /nesterov.dampingInt would be ignored with nesterov.use false/],
   [{ updater: new ScheduleFreeAdamWUpdater() }, /updater ScheduleFreeAdamW is for Optimizer/],
+  [{ updater: new SGDUpdater({ maximize: true }) }, /updater SGD: maximize would be undone by NewtonSummary/],
+  [{ updater: new MuonUpdater({ others: new AdamUpdater({ maximize: true }) }) }, /updater Muon: maximize/],
+  [{ maintainTrueLrs: true }, /maintainTrueLrs would be ignored beside medianLrs, 9 by default/],
+  [{ maintainTrueLrs: true, momLrs: 0, medianLrs: 1 }, /maintainTrueLrs would be ignored with momLrs 0/],
+  [{ maintainTrueLrs: true, momLrs: 0, damping: 0.1 }, /maintainTrueLrs would be ignored with momLrs 0/],
 ])("%o is refused", (options, message) => {
   expect(() => newtonSettings(options, false)).toThrow(message);
   expect(() => newtonSettings(options, false)).toThrow(OptionError);
@@ -119,6 +125,7 @@ test.each<NewtonSummaryOptions>([
   { nesterov: { use: false }, ridge: 1 },
   { nesterov: { use: false }, noregul: true },
   { removeNegative: false, maintainTrueLrs: false },
+  { damping: 0.1, maintainTrueLrs: true },
   { momentum: 0, momentumDamp: 0 },
   { gradientData: [], hgData: [] },
 ])("%o is no contradiction", (options) => {

@@ -1,5 +1,5 @@
 import { samplesOf } from "../engine/index.ts";
-import { evenParts } from "../summary/index.ts";
+import { type Direction, evenParts } from "../summary/index.ts";
 import { DataError, ShapeError } from "../util/errors.ts";
 import type { Batch, FloatData, NDArray } from "../util/ndarray.ts";
 import type { StepArgument } from "./result.ts";
@@ -21,12 +21,23 @@ export class PartedBatch implements Batch {
   }
 }
 
-/** What a step works from. @throws DataError, ShapeError where a list of batches is empty or they do not go together */
+/** What a step works from. @throws DataError, ShapeError where it is none, or where batches do not go together */
 export function stepInput(argument: StepArgument | undefined): StepInput {
-  if (Array.isArray(argument)) return { batch: argument.length === 1 ? argument[0] : new PartedBatch(argument) };
-  return argument && "gradient" in argument
-    ? { gradient: argument.gradient }
-    : { batch: argument as Batch | undefined };
+  if (argument === undefined) return { batch: undefined };
+  const { gradient } = Object(argument) as { readonly gradient?: Direction };
+  if (gradient) return { gradient };
+  const batches = (Array.isArray(argument) ? argument : [argument]) as readonly Batch[];
+  for (const batch of batches) checkBatch(batch);
+  return { batch: batches.length === 1 ? batches[0] : new PartedBatch(batches) };
+}
+
+/** @throws DataError */
+function checkBatch(batch: unknown): void {
+  const { x, y } = Object(batch) as Partial<Batch>;
+  if (!x || !y)
+    throw new DataError(
+      `step: expected a batch { x, y }, a list of them, or { gradient }; found ${batch instanceof Object ? `{ ${Object.keys(batch).join(", ")} }` : batch}`,
+    );
 }
 
 /** The samples of each run of a batch: its own parts, or the whole, none of them larger than `most`. */

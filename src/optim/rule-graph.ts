@@ -2,7 +2,7 @@ import { type Builder, formatShape, type Node, type Shape, sameShape } from "../
 import { Tensor, traceApart } from "../nn/index.ts";
 import { input } from "../ops/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
-import { type EvaluationInputs, stateNamesOf, type Updater } from "./updater.ts";
+import { type EvaluationInputs, stateNamesOf, type Updater, type UpdaterOutputs } from "./updater.ts";
 
 /** Inputs of the graph that a rule reads beside gradients and parameters. */
 export interface RuleNames {
@@ -55,6 +55,7 @@ export function applyRule(
       const known = between(b, updater, target, names);
       const slopes = { gradient: new Tensor(gradient), ...(product && { hessianProduct: new Tensor(product) }) };
       const made = updater.update({ ...known, ...slopes, scalars, shared });
+      checkMade(updater, name, made);
       directions.set(name, checked(updater, `the direction of ${name}`, made.direction, parameter.shape));
       for (const [each, value] of entriesOf(updater, "state", Object.keys(known.state), made.state))
         kept.set(names.state(each, name), checked(updater, `state "${each}" of ${name}`, value, parameter.shape));
@@ -68,6 +69,17 @@ export function applyRule(
       kept.set(names.shared(each), checked(updater, `shared number "${each}"`, value, []));
     return { directions, kept };
   });
+}
+
+/** @throws OptionError where a rule gave something else than a direction and a state */
+function checkMade({ name }: Updater, parameter: string, made: unknown): void {
+  const { direction, state } = (made ?? {}) as Partial<UpdaterOutputs>;
+  const lacks =
+    direction === undefined ? "direction" : typeof state !== "object" || state === null ? "state" : undefined;
+  if (lacks)
+    throw new OptionError(
+      `updater ${name}: what it gives for ${parameter} has no ${lacks}: expected { direction, state }`,
+    );
 }
 
 /** What a rule gave under each name that it has; under no other. */

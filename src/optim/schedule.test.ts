@@ -8,8 +8,10 @@ import {
   GeometricDamping,
   NewtonSummary,
   type NewtonSummaryOptions,
+  Optimizer,
   type PlateauOptions,
   ReduceDampingOnPlateau,
+  SGDUpdater,
 } from "./index.ts";
 
 const engine = new ReferenceEngine();
@@ -83,6 +85,7 @@ describe("ReduceDampingOnPlateau", () => {
     [{ patience: -1 }, /patience must be a whole number, 0 or more; found -1/],
     [{ min: [1, 2] }, /min must be one number or 4; found 2/],
     [{ min: -1 }, /min must be a number of at least 0; found -1/],
+    [{ applyTo: "dampingInt", min: 2 }, /min would be ignored with factor 10, which makes nothing smaller/],
     [{ patiense: 1 } as never, /unknown option "patiense"/],
   ])("%j is refused", async (options, message) => {
     const optimizer = await make();
@@ -108,6 +111,31 @@ describe("GeometricDamping", () => {
       seen.push(optimizer.damping[0]);
     }
     expect(seen).toEqual([0.25, 0.5, 0.75, 1, 0.5, 0.25, 0.2, 0.2]);
+  });
+
+  test("never raises damping to its minimum, which says nothing to a factor of 1 or more", async () => {
+    const optimizer = await make({ damping: 0.1 });
+    for (const factor of [1, 2])
+      expect(() => new GeometricDamping(optimizer, { factor, min: 0.5 })).toThrow(
+        `GeometricDamping: min would be ignored with factor ${factor}`,
+      );
+    const schedule = new GeometricDamping(optimizer, { factor: 0.9, min: 0.5 });
+    schedule.step();
+    expect(optimizer.damping[0]).toBe(0.1);
+  });
+});
+
+describe.each([ReduceDampingOnPlateau, GeometricDamping])("%o", (Kind) => {
+  test("turns λ_int alone beside automatic damping", async () => {
+    const optimizer = await make({ damping: "auto" });
+    expect(() => new Kind(optimizer)).toThrow(/applyTo "damping" would be undone by automatic damping/);
+    new Kind(optimizer, { applyTo: "dampingInt" });
+  });
+
+  test("refuses what has no damping", async () => {
+    const plain = await Optimizer.create(classifier(), losses.nll, { engine, updater: new SGDUpdater(), lr: 1 });
+    for (const other of [plain, undefined, classifier()])
+      expect(() => new Kind(other as never)).toThrow(/expected an optimiser with a damping to turn/);
   });
 });
 

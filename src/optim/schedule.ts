@@ -47,7 +47,7 @@ export interface PlateauOptions {
   readonly thresholdMode?: "rel" | "abs";
   /** Steps after a change in which nothing is counted; 0 by default. */
   readonly cooldown?: number;
-  /** What it turns is not made smaller than this: one number, or one for each group's damping; 0 by default. */
+  /** A factor below 1 makes what it turns no smaller than this: one number, or one for each group's damping; 0 by default. */
   readonly min?: number | readonly number[];
   /** Smaller changes are not made; 1e-8 by default. */
   readonly eps?: number;
@@ -92,10 +92,10 @@ export class ReduceDampingOnPlateau implements Schedule {
       eps: [1e-8, checkNonNegative],
       applyTo: ["damping", oneOf("damping", "dampingInt")],
     });
-    const { factor, applyTo, min } = this.options;
+    const { factor, applyTo } = this.options;
     if (factor === 1 || (factor > 1 && applyTo === "damping"))
       throw new OptionError(`${this.name}: factor must be below 1 for damping, and not 1; found ${factor}`);
-    checkTarget(this.name, target, applyTo, min);
+    checkTarget(this.name, target, this.options);
     this.#target = target;
     target.addSchedule(this);
   }
@@ -147,7 +147,7 @@ export interface GeometricOptions {
   readonly factor?: number;
   /** Damping rises evenly over so many steps from a share of what it was to all of it; 0 by default. */
   readonly warmup?: number;
-  /** What it turns is not made smaller than this: one number, or one for each group's damping; 0 by default. */
+  /** A factor below 1 makes what it turns no smaller than this: one number, or one for each group's damping; 0 by default. */
   readonly min?: number | readonly number[];
   readonly applyTo?: AppliesTo;
 }
@@ -170,8 +170,8 @@ export class GeometricDamping implements Schedule {
       min: [0, checkMin],
       applyTo: ["damping", oneOf("damping", "dampingInt")],
     });
-    const { applyTo, min, warmup } = this.options;
-    checkTarget(this.name, target, applyTo, min);
+    const { applyTo, warmup } = this.options;
+    checkTarget(this.name, target, this.options);
     this.#target = target;
     target.addSchedule(this);
     if (warmup > 0) multiply(target, applyTo, 1 / (warmup + 1), 0, 0);
@@ -211,16 +211,25 @@ function multiply(
   else target.dampingInt = turned(target.dampingInt!, 0);
 }
 
-function checkTarget(name: string, target: Scheduled, applyTo: AppliesTo, min: number | readonly number[]): void {
+/** @throws OptionError where a schedule's options do not suit what it turns */
+function checkTarget(
+  name: string,
+  target: Scheduled,
+  { applyTo, factor, min }: Required<Pick<GeometricOptions, "applyTo" | "factor" | "min">>,
+): void {
+  if (typeof target?.addSchedule !== "function")
+    throw new OptionError(`${name}: expected an optimiser with a damping to turn, such as NewtonSummary`);
   if (applyTo === "dampingInt" && target.dampingInt === undefined)
     throw new OptionError(`${name}: applyTo "dampingInt" would be ignored by an optimiser with nesterov.use false`);
   if (applyTo === "damping" && target.adapts)
     throw new OptionError(
-      `${name}: automatic damping would undo what it does: give the optimiser a number for damping`,
+      `${name}: applyTo "damping" would be undone by automatic damping: give the optimiser a number for damping, or set applyTo: "dampingInt"`,
     );
   const places = applyTo === "damping" ? target.damping.length : 1;
   if (typeof min !== "number" && min.length !== places)
     throw new OptionError(`${name}: min must be one number or ${places}; found ${min.length}`);
+  if (factor >= 1 && [min].flat().some((each) => each > 0))
+    throw new OptionError(`${name}: min would be ignored with factor ${factor}, which makes nothing smaller`);
 }
 
 const checkMin: OptionCheck = (name, value) => {

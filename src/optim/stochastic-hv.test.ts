@@ -300,9 +300,14 @@ describe("NewtonStochasticHv", () => {
     [{ momentum: 0.9 }, /momentum would be ignored beside direction/],
     [{ direction: { lr: -1 } }, /StochasticHvUpdater: lr must be/],
     [{ direction: { damping: 1 } }, /StochasticHvUpdater: unknown option "damping"/],
-    [{ damp: 1 }, /unknown option "damp"/],
+    [{ damp: 1 }, /NewtonStochasticHv: unknown option "damp"/],
   ])("%o is refused", async (options, message) => {
     await expect(NewtonStochasticHv.create(classifier(), losses.nll, { ...own, ...options })).rejects.toThrow(message);
+  });
+
+  test("refuses options that are none", async () => {
+    const create = NewtonStochasticHv.create(classifier(), losses.nll, null as never);
+    await expect(create).rejects.toThrow(/NewtonStochasticHv: expected an object of options/);
   });
 
   test("keeps its states apart from those of other directions", async () => {

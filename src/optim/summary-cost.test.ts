@@ -63,6 +63,7 @@ describe("summaryBatchSize", () => {
     expect(size({ periodOrder3: 3 })).toBeGreaterThan(size({ periodOrder3: 2 }));
     expect(size({ periodOrder3: 2 })).toBeGreaterThan(size());
     expect(() => size({ periodHg: 0 })).toThrow(OptionError);
+    expect(() => size({ gradientData: [labelled(6)] })).toThrow(/summaryBatchSize: gradientData/);
   });
 });
 

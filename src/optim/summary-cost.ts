@@ -2,6 +2,7 @@ import { samplesOf, specOf } from "../engine/index.ts";
 import type { Loss, Module } from "../nn/index.ts";
 import { productFlops } from "../ops/index.ts";
 import { summarySource } from "../summary/index.ts";
+import { OptionError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { watchedBatches } from "./auto-damping.ts";
 import { type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
@@ -109,6 +110,10 @@ export function isDue(step: number, period: number): boolean {
  * @throws OptionError, PartitionError
  */
 export function summaryBatchSize(model: Module, loss: Loss, batch: Batch, options: NewtonSummaryOptions = {}): number {
+  if (options.gradientData)
+    throw new OptionError(
+      "summaryBatchSize: gradientData has no step's batch to weigh a summary against, and is the summaries' batches too",
+    );
   const settings = newtonSettings(options, false);
   const { updater, periodHg } = settings;
   const parts = { ...resolveTarget(model, loss, options.partition), updater, clipGradNorm: options.clipGradNorm };

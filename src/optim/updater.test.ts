@@ -222,6 +222,23 @@ describe("a rule of one's own", () => {
       { update: result(({ gradient }) => gradient) },
       /state "average" of w must be a tensor/,
     ],
+    ["without a name", { name: undefined as never }, /updater: its name must be text; found undefined/],
+    ["without options", { options: undefined as never }, /updater Signs: its options must be an object, {} for none/],
+    [
+      "without stateNames",
+      { stateNames: undefined as never },
+      /updater Signs: its stateNames must be a list, \[\] for none/,
+    ],
+    [
+      "that returns nothing",
+      { update: () => undefined as never },
+      /updater Signs: what it gives for w has no direction: expected { direction, state }/,
+    ],
+    [
+      "that returns its direction alone",
+      { update: ({ gradient }) => ({ direction: gradient }) as never },
+      /updater Signs: what it gives for w has no state: expected { direction, state }/,
+    ],
     [
       "that keeps what it has not named",
       { update: ({ gradient }) => ({ direction: gradient, state: { average: zero(), other: zero() } }) },

@@ -62,7 +62,7 @@ export function readNewtonOptions(run: Item): Options {
     if (!Object.hasOwn(readers, key)) throw new MissingFeature(`option ${key}`);
     Object.assign(options, readers[key]!(item));
   }
-  // There it has no effect, so here the pair is refused.
-  if (options.removeNegative === false) delete options.maintainTrueLrs;
+  // There it has no effect, so here the pairs are refused.
+  if (options.removeNegative === false || options.momLrs === 0) delete options.maintainTrueLrs;
   return options;
 }

@@ -104,6 +104,7 @@ test.each<[object, RegExp]>([
   [{ fisher: "exact" }, /KFAC: fisher must be one of true, empirical; found exact/],
   [{ clipGradNorm: 1 }, /KFAC: unknown option "clipGradNorm"/],
   [{ updater: new SGDUpdater() }, /KFAC: unknown option "updater"/],
+  [{ stepMicrobatch: 5 }, /KFAC: unknown option "stepMicrobatch"/],
 ])("%o is refused", async (options, message) => {
   await expect(make(classifier(), options)).rejects.toThrow(message);
   await expect(make(classifier(), options)).rejects.toThrow(OptionError);

@@ -40,8 +40,8 @@ interface KFACSettings {
   readonly fisher?: "true" | "empirical";
 }
 
-/** Options of {@link KFAC}. */
-export interface KFACOptions extends UnclippedOptions, KFACSettings {}
+/** Options of {@link KFAC}: its steps are not cut into parts, of which no Fisher matrix is made. */
+export interface KFACOptions extends Omit<UnclippedOptions, "stepMicrobatch">, KFACSettings {}
 
 const period: OptionCheck = (name, value) => checkWhole(name, value, 1);
 
@@ -87,7 +87,7 @@ export class KFAC extends FixedRateOptimizer {
     loss: Loss | FullLoss,
     options: KFACOptions = {},
   ): Promise<KFAC> {
-    const settings = readSettings<KFACSettings>("KFAC", options, TABLE);
+    const settings = readSettings<KFACSettings>("KFAC", options, TABLE, ["stepMicrobatch"]);
     const { factorUpdateSteps, invUpdateSteps, fisher, momentum } = settings;
     if (invUpdateSteps % factorUpdateSteps !== 0)
       throw new OptionError(
