@@ -133,6 +133,37 @@ describe("nesterovLrs, on single problems", () => {
     }
   });
 
+  test("a g that is next to nothing beside H says on which side of the saddle to go", () => {
+    for (const power of [100, 140, 150, 154, 170, 200, 300])
+      for (const sign of [1, -1]) {
+        const H = [-(10 ** power)];
+        const { lrs, r, hard } = solved({ H, g: [sign], D: [1], dampingInt: 1 });
+        expect(relative(lrs[0]!, sign * 2 * 10 ** power)).toBeLessThan(1e-14);
+        expect(relative(r, 2 * 10 ** power)).toBeLessThan(1e-14);
+        expect(hard).toBe(false);
+      }
+    const at = (s: number, sign: number): PlainProblem => ({
+      H: [s, s / 2, s / 2, -s],
+      g: [sign * s, sign * s],
+      D: [s, s / 3],
+      dampingInt: 1,
+    });
+    const expected = solved(at(1e-130, 1)).lrs;
+    for (const sign of [1, -1])
+      solved(at(1e-150, sign)).lrs.forEach((rate, i) => {
+        expect(relative(rate, sign * expected[i]! * 1e40)).toBeLessThan(1e-12);
+      });
+    // The rate of a group that stands alone is made of g alone.
+    const apart = { H: [-1e154, 0, 0, 1e154], g: [1, 1], D: [1, 1], dampingInt: 1 };
+    expect(nesterovLrs(asProblem(apart))).toMatchObject({
+      found: false,
+      reason: expect.stringContaining("too much in scale"),
+    });
+    // And so where H is singular: −√(2 g / λ).
+    const flat = { H: [1, 1, 1, 1].map((x) => x * 1e200), g: [1, 1], D: [1, 1], dampingInt: 1 };
+    expect(nesterovLrs(asProblem(flat)).found).toBe(false);
+  });
+
   test("a pole of several dimensions", () => {
     const solution = solved({ H: [-2, 0, 0, 0, -2, 0, 0, 0, 1], g: [0, 0, 1], D: [1, 1, 1], dampingInt: 1 });
     expect(solution.hard).toBe(true);

@@ -4,8 +4,8 @@ import { ZERO } from "./double2.ts";
 import { type CubicModel, cubicModel, evaluateRoughly } from "./model.ts";
 import { type CubicProblem, checkedCubic } from "./problem.ts";
 import { PoleSearch } from "./search.ts";
-import { type CubicSolution, missing } from "./solution.ts";
-import { inUnits, timesPower } from "./units.ts";
+import { type CubicSolution, type Found, missing } from "./solution.ts";
+import { FAINTEST, inUnits, timesPower } from "./units.ts";
 
 /**
  * Rates by anisotropic Nesterov cubic regularisation (arXiv 2312.03885): the global minimiser of
@@ -26,9 +26,9 @@ export function nesterovLrs(problem: CubicProblem): CubicSolution {
   const checked = checkedCubic(problem);
   const definite = isDefinite(checked.H);
   const units = inUnits(checked, definite);
-  if (!definite && isLost(units.problem.g)) return missing(TOO_WIDE);
   const solution = solve(cubicModel(units.problem));
   if (!solution.found) return solution;
+  if (units.raised && hasTraceOfG(solution)) return missing(TOO_WIDE);
   const lrs = solution.lrs.map((entry, s) => timesPower(entry, units.lrs[s]!));
   const r = timesPower(solution.r, units.r);
   return Number.isFinite(r) && lrs.every(Number.isFinite) ? { ...solution, lrs, r } : missing(TOO_WIDE);
@@ -36,10 +36,9 @@ export function nesterovLrs(problem: CubicProblem): CubicSolution {
 
 const TOO_WIDE = "the rates are beyond doubles: H, g and D differ too much in scale";
 
-/** Whether g is there, but so far below H that its digits are lost. */
-function isLost(g: Float64Array): boolean {
-  const most = g.reduce((max, entry) => Math.max(max, Math.abs(entry)), 0);
-  return most > 0 && most < 2 ** -900;
+/** Whether a g as small as {@link FAINTEST} shows in any rate: one of M(r)⁻¹ g, or, where M(0) is singular, of √g. */
+function hasTraceOfG({ lrs, r }: Found): boolean {
+  return [r, ...lrs].some((entry) => entry !== 0 && Math.abs(entry) < 2 ** (FAINTEST / 2 + 50));
 }
 
 function solve(model: CubicModel): CubicSolution {

@@ -1,10 +1,16 @@
 import { round } from "./double2.ts";
 import type { Point } from "./model.ts";
 
-/** What `nesterovLrs` found: the rates η with r = ‖Dη‖, or why there are none. */
-export type CubicSolution =
-  | { readonly found: true; readonly lrs: Float64Array; readonly r: number; readonly hard: boolean }
-  | { readonly found: false; readonly reason: string };
+/** The rates η with r = ‖Dη‖. */
+export interface Found {
+  readonly found: true;
+  readonly lrs: Float64Array;
+  readonly r: number;
+  readonly hard: boolean;
+}
+
+/** What `nesterovLrs` found, or why there are no rates. */
+export type CubicSolution = Found | { readonly found: false; readonly reason: string };
 
 /** The solution at a root: M(r) η = g holds for the r where η was computed, from which ‖Dη‖ differs in its last digits. */
 export function found({ lrs, r }: Point): CubicSolution {

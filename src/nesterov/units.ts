@@ -7,7 +7,15 @@ export interface InUnits {
   readonly lrs: readonly number[];
   /** r is 2^r times that of `problem`. */
   readonly r: number;
+  /** Whether g was so far below H that it is larger in `problem` than it is: of the size of {@link FAINTEST}. */
+  readonly raised: boolean;
 }
+
+/**
+ * The power of two below which products with g would lose digits. Where H is not positive definite, so small a g says on which side of
+ * the saddle the minimiser lies, and no more; one of this size says the same.
+ */
+export const FAINTEST = -900;
 
 /**
  * Multiplies each group's direction so that D is near 1, or where D is 0 the diagonal of H near the largest entry; then η and
@@ -19,16 +27,19 @@ export function inUnits(problem: CubicProblem, definite: boolean): InUnits {
   const size = g.length;
   const directions = directionUnits(problem);
   const pairs = Array.from(H, (_, i) => directions[Math.floor(i / size)]! + directions[i % size]!);
-  const { step, value } = modelUnits(largest(H, pairs), largest(g, directions), exponent(dampingInt), definite);
+  const slope = largest(g, directions);
+  const { step, value } = modelUnits(largest(H, pairs), slope, exponent(dampingInt), definite);
+  const raise = definite ? 0 : Math.max(0, finite(FAINTEST - (slope + step - value)));
   return {
     problem: {
       H: H.map((entry, i) => timesPower(entry, pairs[i]! + 2 * step - value)),
-      g: g.map((entry, s) => timesPower(entry, directions[s]! + step - value)),
+      g: g.map((entry, s) => timesPower(entry, directions[s]! + step - value + raise)),
       D: D.map((entry, s) => timesPower(entry, directions[s]!)),
       dampingInt: timesPower(dampingInt, 3 * step - value),
     },
     lrs: directions.map((direction) => direction + step),
     r: step,
+    raised: raise > 0,
   };
 }
 
