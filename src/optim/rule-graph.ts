@@ -44,7 +44,7 @@ export function applyRule(
   targets: readonly RuleSubject[],
   names: RuleNames,
 ): AppliedRule {
-  return traceApart(b, () => {
+  const write = (): AppliedRule => {
     const scalars = tensors(scalarsOf(updater, 0).map(([name]) => [name, input(b, names.scalar(name), [])]));
     const shared = tensors((updater.shared?.names ?? []).map((name) => [name, input(b, names.shared(name), [])]));
     const directions = new Map<string, Node>();
@@ -68,7 +68,19 @@ export function applyRule(
     for (const [each, value] of entriesOf(updater, "shared number", Object.keys(shared), next))
       kept.set(names.shared(each), checked(updater, `shared number "${each}"`, value, []));
     return { directions, kept };
-  });
+  };
+  return writtenTwice(b, updater, write, ({ directions, kept }) => [...directions.values(), ...kept.values()]);
+}
+
+/** Runs a rule's code twice and makes sure that both times it wrote the same. @throws OptionError */
+function writtenTwice<T>(b: Builder, { name }: Updater, code: () => T, nodesOf: (written: T) => readonly unknown[]): T {
+  const [first, second] = [traceApart(b, code), traceApart(b, code)];
+  const again = nodesOf(second);
+  if (nodesOf(first).some((node, i) => node !== again[i]))
+    throw new OptionError(
+      `updater ${name}: two traces of its rule differ: it uses random numbers or other outside state, which would be baked in as constants`,
+    );
+  return first;
 }
 
 /** @throws OptionError where a rule gave something else than a direction and a state */
@@ -97,10 +109,11 @@ function entriesOf(
 
 /** What the learning rate times this must be taken off a parameter for the weights to use; undefined where that is nothing. */
 export function evaluationOffset(b: Builder, updater: Updater, target: RuleTarget, names: RuleNames): Node | undefined {
-  return traceApart(b, () => {
+  const write = (): Node | undefined => {
     const offset = updater.evaluation?.(between(b, updater, target, names));
     return offset && checked(updater, `the evaluation of ${target.name}`, offset, target.parameter.shape);
-  });
+  };
+  return writtenTwice(b, updater, write, (offset) => [offset]);
 }
 
 /** The vector that a rule wants to be multiplied by the Hessian, parameter by parameter; undefined for one that wants none. */
@@ -111,12 +124,12 @@ export function hessianVectors(
   names: RuleNames,
 ): Node[] | undefined {
   if (!updater.hessianVector) return undefined;
-  return traceApart(b, () =>
+  const write = (): Node[] =>
     targets.map((target) => {
       const vector = updater.hessianVector!(between(b, updater, target, names));
       return checked(updater, `the hessianVector of ${target.name}`, vector, target.parameter.shape);
-    }),
-  );
+    });
+  return writtenTwice(b, updater, write, (vectors) => vectors);
 }
 
 /** What is known of a parameter between two steps. */

@@ -218,6 +218,16 @@ describe("a rule of one's own", () => {
       /direction of w must be a tensor; found number/,
     ],
     [
+      "that draws random numbers of its own",
+      { stateNames: [], update: result(({ gradient }) => gradient.mul(Math.random())) },
+      /two traces of its rule differ/,
+    ],
+    [
+      "that draws them for its state",
+      { update: ({ gradient }) => ({ direction: gradient, state: { average: gradient.mul(Math.random()) } }) },
+      /two traces of its rule differ/,
+    ],
+    [
       "that leaves out its state",
       { update: result(({ gradient }) => gradient) },
       /state "average" of w must be a tensor/,

@@ -57,7 +57,7 @@ export interface Updater {
   readonly shared?: SharedNumbers;
   /** The numbers for a step, counted from 0; none by default. */
   scalars?(step: number): Readonly<Record<string, number>>;
-  /** Writes the rule for one parameter. It is called once for each when a step is compiled, not at each step. */
+  /** Writes the rule for one parameter. It is called when a step is compiled, twice for each, not at each step. */
   update(inputs: UpdaterInputs): UpdaterOutputs;
   /**
    * For a rule that reads a product H v with the Hessian of the step's loss: this parameter's part of v. The product, over all
