@@ -147,8 +147,8 @@ describe("damping: auto", () => {
     const [auto, fixed] = [await make(classifier()), await make(classifier(), { damping: 0.3, medianLrs: 9 })];
     await steps(auto, 2);
     await steps(fixed, 2);
-    await expect(auto.restore(await fixed.state())).rejects.toThrow('damping: expected "auto", found numbers');
-    await expect(fixed.restore(await auto.state())).rejects.toThrow('damping: expected numbers, found "auto"');
+    await expect(auto.restore(await fixed.state())).rejects.toThrow('damping: expected "auto", found "given"');
+    await expect(fixed.restore(await auto.state())).rejects.toThrow('damping: expected "given", found "auto"');
     const state = await auto.state();
     for (const damaged of [
       null,

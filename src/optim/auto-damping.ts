@@ -33,6 +33,9 @@ export interface AutoState {
 /** The steps of a period are judged by so many samples at least, where a summary has fewer by those of the last summaries together. */
 const WATCHED = 1000;
 
+/** Never more batches than that are watched: of these or of every second one there are fewer, or they have as many samples. */
+export const MOST_WATCHES: number = 2 * WATCHED;
+
 /** And of a summary of several batches by so many of these at least: they may be unlike, as where data are sorted. */
 const SPREAD = 5;
 

@@ -38,19 +38,8 @@ export type Averaging =
 /** What is averaged. */
 export type Moments = Pick<Summary, "H" | "g" | "order3">;
 
-/** What an average must have in common with another to go on as it. */
-interface AverageKind {
-  readonly kind: Averaging["kind"];
-  /** Of a uniform one. */
-  readonly period?: number;
-  /** Of one with a correction. */
-  readonly keep?: number;
-  /** Of a polynomial one. */
-  readonly power?: number;
-}
-
 /** What an average keeps of earlier summaries. */
-export interface AverageState extends AverageKind {
+export interface AverageState {
   /** The running average before its correction, or the sum over the period under way. */
   readonly current: Moments;
   /** How many summaries it holds. */
@@ -95,8 +84,8 @@ export function averagingOf(
   return { averaging: { kind: "uniform", period }, warmup };
 }
 
-/** What averages of this kind have in common. */
-export function averageOf(averaging: Averaging): AverageKind {
+/** What an average must have in common with another to go on as it. */
+export function averageOf(averaging: Averaging): object {
   if (averaging.kind !== "exponential") return averaging;
   return { kind: averaging.kind, ...(averaging.corrected && { keep: averaging.keep }) };
 }
@@ -108,11 +97,11 @@ export function nextAverage(
   averaging: Averaging,
 ): { readonly mean: Moments; readonly state: AverageState } {
   const { mean, ...state } = averaged(last, summary, averaging);
-  return { mean, state: { ...averageOf(averaging), ...state } };
+  return { mean, state };
 }
 
 /** A mean, and the sums that it came from. */
-type Averaged = Omit<AverageState, keyof AverageKind> & { readonly mean: Moments };
+type Averaged = AverageState & { readonly mean: Moments };
 
 function averaged(last: AverageState | undefined, summary: Moments, averaging: Averaging): Averaged {
   const count = (last?.count ?? 0) + 1;

@@ -137,9 +137,9 @@ describe("an optimiser that clips", () => {
     expect(saved.rates.clipped).toHaveLength(2);
     expect((await other.state()).rates).toEqual(saved.rates);
     expect(next.rates).toHaveLength(4);
-    await expect((await make({})).restore(saved)).rejects.toThrow(/expected rates without clipRates/);
+    await expect((await make({})).restore(saved)).rejects.toThrow(/settings.clipRates: expected "none", found/);
     const spoilt = { ...saved, rates: { ...saved.rates, clipped: [new Float64Array(3)] } };
-    await expect(other.restore(spoilt)).rejects.toThrow(/clipped must be a Float64Array of 4 finite numbers/);
+    await expect(other.restore(spoilt)).rejects.toThrow(/rates.clipped\[0\] must be a Float64Array of 4/);
   });
 
   test.each<[ClipRatesOptions, RegExp]>([

@@ -5,7 +5,14 @@ import { type OptionTable, readOptions, refuseUnknown } from "../util/options.ts
 import { COMMON, type CommonOptions, checkCommon } from "./newton-options.ts";
 import { stepInput } from "./parted-batch.ts";
 import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
-import { checkIdentity, checkStep, type Identity, identityOf, type StepperState } from "./saved-state.ts";
+import {
+  checkState,
+  type Fields,
+  type Identity,
+  identityOf,
+  type StepperState,
+  type UncheckedState,
+} from "./saved-state.ts";
 import type { StepInput, Stepper } from "./stepper.ts";
 
 /** A saved state of an optimiser with a fixed learning rate: all but parameters and buffers. */
@@ -39,16 +46,24 @@ export function readSettings<T extends object>(
 export abstract class FixedRateOptimizer implements TrainingOptimizer {
   readonly groups: readonly NamedGroup[];
   protected readonly stepper: Stepper;
-  readonly #kind: string;
+  readonly #identity: Identity;
   readonly #options: CommonOptions & { readonly lr: number };
   #step = 0;
   #disposed = false;
 
-  /** @param kind what tells its saved states from those of others */
-  protected constructor(kind: string, stepper: Stepper, options: CommonOptions & { readonly lr: number }) {
+  /**
+   * @param kind what tells its saved states from those of others, and
+   * @param settings from those of its own kind.
+   */
+  protected constructor(
+    kind: string,
+    stepper: Stepper,
+    options: CommonOptions & { readonly lr: number },
+    settings: object,
+  ) {
     this.groups = stepper.parts.groups;
     this.stepper = stepper;
-    this.#kind = kind;
+    this.#identity = identityOf(kind, stepper.parts, settings);
     this.#options = options;
   }
 
@@ -65,10 +80,13 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
     return {};
   }
 
-  /** Checks what `memory` gave; what is returned puts it back. @throws StateError */
-  protected recall(_saved: object): () => void {
-    return () => undefined;
+  /** What that must be in a saved state. */
+  protected fields(_saved: UncheckedState): Fields {
+    return {};
   }
+
+  /** Puts back what `memory` gave. */
+  protected recall(_saved: object): void {}
 
   /** One step; see {@link NewtonSummary.step}. */
   step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
@@ -84,7 +102,7 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
   /** A copy of the whole state but for parameters and buffers, which are the model's `stateDict()`. */
   state(): Promise<OptimizerState> {
     return this.inTurn(async () => ({
-      ...identityOf(this.#kind, this.stepper.parts),
+      ...this.#identity,
       step: this.#step,
       stepper: await this.stepper.state(),
       ...structuredClone(this.memory()),
@@ -94,12 +112,10 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
   /** @throws StateError; then nothing changed */
   restore(saved: unknown): Promise<void> {
     return this.inTurn(async () => {
-      checkIdentity(identityOf(this.#kind, this.stepper.parts), saved);
-      const { step, stepper } = saved as OptimizerState;
-      checkStep(step);
-      const place = this.recall(structuredClone(saved as object));
+      checkState(this.#identity, saved, (found) => ({ stepper: this.stepper.check(found), ...this.fields(found) }));
+      const { step, stepper, ...memory } = saved as OptimizerState;
       await this.stepper.restore(stepper);
-      place();
+      this.recall(structuredClone(memory));
       this.#step = step;
     });
   }

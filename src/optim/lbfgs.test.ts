@@ -58,12 +58,25 @@ test("resumes bit for bit, and refuses damaged states", async () => {
   await resumed.restore(state);
   for (let i = 0; i < 3; i++) expect(await resumed.step(labelled(20))).toEqual(await whole.step(labelled(20)));
   expect(await other.stateDict()).toEqual(await model.stateDict());
-  for (const memory of [
-    undefined,
-    { pairs: 1 },
-    { pairs: [], last: { step: new Float64Array(1), gradient: new Float64Array(1) } },
-  ])
+  const before = await resumed.state();
+  const { pairs, last } = (state as unknown as { memory: { pairs: object[]; last: object } }).memory;
+  expect(pairs).toHaveLength(2);
+  for (const [memory, message] of [
+    [undefined, /memory must be an object; found nothing/],
+    [{ pairs: 1 }, /memory.pairs must be a list; found 1/],
+    [{ pairs: [null], last }, /memory.pairs\[0\] must be an object; found null/],
+    [{ pairs: [...pairs, ...pairs], last }, /the length of memory.pairs must be a whole number from 0 to 3; found 4/],
+    [{ pairs: [{ ...pairs[0], curvature: -1 }], last }, /memory.pairs\[0\].curvature must be/],
+    [{ pairs }, /memory.last must be an object; found nothing/],
+    [{ pairs: [], last: { ...last, step: new Float64Array(1) } }, /memory.last.step must be a Float64Array of/],
+  ] as const) {
+    await expect(resumed.restore({ ...state, memory })).rejects.toThrow(message);
     await expect(resumed.restore({ ...state, memory })).rejects.toThrow(StateError);
+  }
+  await expect(resumed.restore({ ...state, step: 2 })).rejects.toThrow(
+    /stepper.updates must be .* from 0 to 2; found 3/,
+  );
+  expect(await resumed.state()).toEqual(before);
 });
 
 describe("a step that fails", () => {

@@ -1,12 +1,14 @@
 import { defaultEngine, type Variable } from "../engine/index.ts";
 import type { FullLoss, Loss, Module, Parameter } from "../nn/index.ts";
 import type { ParameterGroup } from "../summary/index.ts";
-import { NonFiniteError, OptionError, StateError } from "../util/errors.ts";
+import { NonFiniteError, OptionError } from "../util/errors.ts";
 import { type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
 import { checkNonNegative, checkPositive, checkWhole, type OptionCheck, type OptionTable } from "../util/options.ts";
+import { listOf, optional, real, record, vector } from "../util/schema.ts";
 import { FixedRateOptimizer, readSettings, type UnclippedOptions } from "./fixed-rate.ts";
 import { type LinePoint, strongWolfe } from "./line-search.ts";
 import { propose } from "./propose.ts";
+import type { Fields, UncheckedState } from "./saved-state.ts";
 import { type Proposal, type StepInput, Stepper } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 import { SGDUpdater } from "./updater.ts";
@@ -87,7 +89,7 @@ export class LBFGS extends FixedRateOptimizer {
   #memory: Memory = { pairs: [] };
 
   private constructor(stepper: Stepper, options: LBFGSOptions, settings: Required<LBFGSSettings>) {
-    super("LBFGS", stepper, { ...options, lr: settings.lr });
+    super("LBFGS", stepper, { ...options, lr: settings.lr }, { historySize: settings.historySize });
     this.#settings = settings;
   }
 
@@ -139,12 +141,19 @@ export class LBFGS extends FixedRateOptimizer {
     return { memory: this.#memory };
   }
 
-  protected override recall(saved: object): () => void {
-    const { memory } = saved as { readonly memory?: Memory };
-    checkMemory(memory, this.#places().at(-1)?.end ?? 0);
-    return () => {
-      this.#memory = memory;
+  protected override fields({ stepper, memory }: UncheckedState): Fields {
+    const numbers = vector(this.#places().at(-1)?.end ?? 0);
+    const pair = record({ step: numbers, change: numbers, curvature: real("positive") });
+    const last = record({ step: numbers, gradient: numbers });
+    const most = stepper?.updates === 0 ? 0 : this.#settings.historySize;
+    const hasPairs = Array.isArray(memory?.pairs) && memory.pairs.length > 0;
+    return {
+      memory: record({ pairs: listOf(pair, 0, most), ...(most > 0 && { last: hasPairs ? last : optional(last) }) }),
     };
+  }
+
+  protected override recall({ memory }: { readonly memory: Memory }): void {
+    this.#memory = memory;
   }
 
   /** Iterations until one of the tolerances or limits is met. The proposal is given back where one fails. */
@@ -288,16 +297,4 @@ function absoluteSum(x: Float64Array): number {
 /** The largest absolute value of an entry. */
 function largest(x: Float64Array): number {
   return x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-}
-
-/** @throws StateError where a saved memory is none for so many parameters */
-function checkMemory(memory: Memory | undefined, size: number): asserts memory is Memory {
-  const fits = (vector: unknown): boolean =>
-    vector instanceof Float64Array && vector.length === size && vector.every(Number.isFinite);
-  const { pairs, last } = memory ?? {};
-  const whole =
-    Array.isArray(pairs) &&
-    pairs.every(({ step, change, curvature }: Pair) => fits(step) && fits(change) && curvature > 0) &&
-    (last === undefined || (fits(last.step) && fits(last.gradient)));
-  if (!whole) throw new StateError(`state: the memory of LBFGS is damaged: expected vectors of ${size} finite numbers`);
 }

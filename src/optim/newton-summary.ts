@@ -12,7 +12,14 @@ import { runsOf, stepInput } from "./parted-batch.ts";
 import { inOneRun, propose, type StepSource } from "./propose.ts";
 import { firstRates, nextRates, type RateState, takesOrder3 } from "./rate-state.ts";
 import type { StepArgument, StepResult, TrainingOptimizer, UpdateRecord } from "./result.ts";
-import { checkIdentity, checkProgress, type Identity, identityOf, type StepperState } from "./saved-state.ts";
+import {
+  checkState,
+  type Identity,
+  identityOf,
+  newtonFields,
+  type StepperState,
+  settingsToKeep,
+} from "./saved-state.ts";
 import { placeSchedules, type Schedule, type Scheduled } from "./schedule.ts";
 import { type Moved, type Proposal, Stepper } from "./stepper.ts";
 import { isDue, periodOf, type Taken } from "./summary-cost.ts";
@@ -35,7 +42,7 @@ export interface NewtonSummaryState extends Identity {
   /** Where the summary's loader stands, if it says. */
   readonly hgLoader: unknown;
   /** What each schedule remembers, in the order in which they were added. */
-  readonly schedules: readonly { readonly name: string; readonly state: unknown }[];
+  readonly schedules: readonly { readonly name: string; readonly options: object; readonly state: unknown }[];
 }
 
 /**
@@ -216,7 +223,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
         ...(this.#auto && { auto: structuredClone(this.#auto) }),
         stepper: await this.#onEngine(() => this.#stepper.state()),
         hgLoader: structuredClone(this.#options.hgLoader?.state),
-        schedules: this.#schedules.map(({ name, state }) => ({ name, state: structuredClone(state) })),
+        schedules: this.#schedules.map(({ name, options, state }) => structuredClone({ name, options, state })),
       };
     });
   }
@@ -229,14 +236,12 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   restore(saved: unknown): Promise<void> {
     return this.#queue.run(async () => {
       this.#assertAlive();
-      checkIdentity(this.#identity(), saved);
+      checkState(this.#identity(), saved, (found) => ({
+        ...newtonFields(found, this.groups.length, this.#settings),
+        stepper: this.#stepper.check(found),
+      }));
       const state = saved as NewtonSummaryState;
-      checkProgress(state, this.groups.length, this.#settings);
       const { step, damping, dampingInt, rates, period, auto, stepper } = state;
-      const cubic = (has: boolean): string => (has ? "nesterov, with a dampingInt" : "nesterov.use false");
-      const [expected, found] = [this.#dampingInt !== undefined, dampingInt !== undefined].map(cubic);
-      if (expected !== found)
-        throw new StateError(`state: it is of another regularisation: expected ${expected}, found ${found}`);
       await this.#restoreParts(state, () => this.#onEngine(() => this.#stepper.restore(stepper)));
       this.#step = step;
       this.#damping = damping.slice();
@@ -296,7 +301,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   }
 
   #identity(): Identity {
-    return identityOf("NewtonSummary", this.#stepper.parts);
+    return identityOf("NewtonSummary", this.#stepper.parts, settingsToKeep(this.#settings));
   }
 
   /** Logs a message once for each topic. */

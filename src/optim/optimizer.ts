@@ -37,7 +37,9 @@ export class Optimizer extends FixedRateOptimizer {
     const { objective, groups } = resolveTarget(target, loss, undefined);
     const engine = options.engine ?? (await defaultEngine());
     const stepper = new Stepper(engine, { objective, groups, updater: options.updater }, options);
-    return new Optimizer("Optimizer", stepper, options);
+    // What such an updater keeps may be in units of the learning rate.
+    const settings = options.updater.evaluation ? { lr: options.lr } : {};
+    return new Optimizer("Optimizer", stepper, options, settings);
   }
 
   /**

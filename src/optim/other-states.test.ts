@@ -15,6 +15,7 @@ import {
   NewtonSummary,
   type NewtonSummaryOptions,
   Optimizer,
+  ScheduleFreeAdamWUpdater,
   SGDUpdater,
   type TrainingOptimizer,
 } from "./index.ts";
@@ -73,31 +74,56 @@ const VARIANTS: Readonly<Record<string, Variant>> = {
   },
   "no cubic regularisation": {
     make: newton({ nesterov: { use: false } }),
-    message: /another regularisation: expected nesterov, with a dampingInt, found nesterov.use false/,
+    message: /another optimiser's options: settings.nesterov: expected true, found false/,
   },
   "uniform averages": {
     make: newton({ uniformAvg: { period: 2 } }),
-    message: /averaged otherwise: average.kind: expected "polynomial", found "uniform"/,
+    message: /another optimiser's options: settings.averaging.kind: expected "polynomial", found "uniform"/,
   },
   "uniform averages over another period": {
     make: newton({ uniformAvg: { period: 3 } }),
-    message: /averaged otherwise: average.kind: expected "polynomial", found "uniform"/,
+    message: /settings.averaging.kind: expected "polynomial", found "uniform"/,
   },
   "polynomial averages with another power": {
     make: newton({ polyAvg: 1 }),
-    message: /averaged otherwise: average.power: expected 5, found 1/,
+    message: /settings.averaging.power: expected 5, found 1/,
   },
   "corrected averages": {
     make: newton({ movavg: 0.5, movavgBiasCorrection: true }),
-    message: /averaged otherwise: average.kind: expected "polynomial", found "exponential"/,
+    message: /settings.averaging.kind: expected "polynomial", found "exponential"/,
   },
   "other corrected averages": {
     make: newton({ movavg: 0.25, movavgBiasCorrection: true }),
-    message: /averaged otherwise: average.kind: expected "polynomial", found "exponential"/,
+    message: /settings.averaging.kind: expected "polynomial", found "exponential"/,
   },
   "normalised directions": {
     make: newton({ normalizeDirs: true }),
-    message: /normalizeDirs: expected false, found true/,
+    message: /settings.normalizeDirs: expected false, found true/,
+  },
+  "a damping that stays": {
+    make: newton({ damping: 0.1 }),
+    message: /settings.damping: expected "auto", found "given"/,
+  },
+  "medians of other windows": { make: newton({ medianLrs: 3 }), message: /settings.medianLrs: expected 9, found 3/ },
+  "third derivatives at times": {
+    make: newton({ periodOrder3: 2 }),
+    message: /settings.periodOrder3: expected 1, found 2/,
+  },
+  "a period that is chosen": {
+    make: newton({ periodHg: "auto" }),
+    message: /settings.periodHg: expected "given", found "auto"/,
+  },
+  "a warm-up": {
+    make: newton({ uniformAvg: { period: 2, warmup: 1 } }),
+    message: /settings.averaging.kind: expected "polynomial", found "uniform"/,
+  },
+  "rates clipped by their average": {
+    make: newton({ clipRates: { by: "average" } }),
+    message: /settings.clipRates: expected "none", found/,
+  },
+  "rates clipped by their median": {
+    make: newton({ clipRates: { by: "median" } }),
+    message: /settings.clipRates: expected "none", found/,
   },
   "a loader for summaries": {
     make: newton({ hgLoader: loader(3) }),
@@ -115,9 +141,29 @@ const VARIANTS: Readonly<Record<string, Variant>> = {
     },
     message: /other schedules: expected none, found GeometricDamping/,
   },
+  "the same with another factor": {
+    make: async (model) => {
+      const optimizer = await newton()(model);
+      new GeometricDamping(optimizer, { factor: 1.2, applyTo: "dampingInt" });
+      return optimizer;
+    },
+    message: /other schedules: expected none, found GeometricDamping/,
+  },
   Optimizer: {
     make: (model) => Optimizer.create(model, losses.nll, { engine, updater: new SGDUpdater(), lr: 0.1 }),
     message: /another optimiser: kind: expected "NewtonSummary", found "Optimizer"/,
+  },
+  ScheduleFreeAdamW: {
+    make: (model) => Optimizer.create(model, losses.nll, { engine, updater: new ScheduleFreeAdamWUpdater(), lr: 0.1 }),
+    message: /another optimiser: kind/,
+  },
+  "ScheduleFreeAdamW, whose tensors are in units of another learning rate": {
+    make: (model) => Optimizer.create(model, losses.nll, { engine, updater: new ScheduleFreeAdamWUpdater(), lr: 0.4 }),
+    message: /another optimiser: kind/,
+  },
+  "KFAC with another damping": {
+    make: (model) => KFAC.create(model, losses.nll, { engine, damping: 0.1 }),
+    message: /another optimiser: kind/,
   },
   KFAC: {
     make: (model) => KFAC.create(model, losses.nll, { engine }),

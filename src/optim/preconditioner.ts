@@ -1,5 +1,6 @@
 import type { Mask, Traced } from "../engine/index.ts";
 import type { Builder, Node } from "../graph/index.ts";
+import type { Shapes } from "../util/ndarray.ts";
 
 /** A step's program under construction, when its gradients are known. */
 export interface TracedStep {
@@ -30,7 +31,10 @@ export interface Preconditioner {
   phase(step: number): string;
   /** Numbers for a step, by the names of their inputs. */
   scalars(step: number): Readonly<Record<string, number>>;
-  /** Whether a saved tensor of this name is one of its own. */
-  keeps(name: string): boolean;
+  /**
+   * The shapes of all its tensors, as those that were found tell what the model does with its parameters.
+   * @throws StateError where these are not of all parameters
+   */
+  shapes(found: Shapes, parameters: Shapes): Shapes;
   write(b: Builder, step: TracedStep, phase: string): Preconditioned;
 }

@@ -33,8 +33,8 @@ export function firstRates(): RateState {
 }
 
 /** Whether the next summary takes third derivatives. */
-export function takesOrder3({ summaries, order3 }: RateState, { periodOrder3 }: NewtonSettings): boolean {
-  return summaries % periodOrder3 === 0 || !order3;
+export function takesOrder3({ summaries }: RateState, { periodOrder3 }: NewtonSettings): boolean {
+  return summaries % periodOrder3 === 0;
 }
 
 /** The state after a summary, and its record. */

@@ -1,16 +1,16 @@
 import { membersOf, type NamedGroup } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
-import { type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { type FloatData, isFloat, type NDArray, type Shapes, sizeOf } from "../util/ndarray.ts";
 import type { RandomState } from "../util/random.ts";
-import type { AutoState, Watch } from "./auto-damping.ts";
-import { type AverageState, type Averaging, averageOf } from "./averages.ts";
+import { anything, type Check, listOf, must, optional, real, record, vector, whole } from "../util/schema.ts";
+import { MOST_WATCHES } from "./auto-damping.ts";
+import { type Averaging, averageOf } from "./averages.ts";
 import type { Clipping } from "./clipping.ts";
 import type { NewtonSettings } from "./newton-options.ts";
-import type { RateState } from "./rate-state.ts";
 import type { StepParts } from "./step-graph.ts";
 
 /** The version of saved optimiser states. */
-const FORMAT = "grnewt-optimizer-3";
+const FORMAT = "grnewt-optimizer-4";
 
 /** What a saved state must agree with to be restored. */
 export interface Identity {
@@ -19,11 +19,13 @@ export interface Identity {
   readonly updater: { readonly name: string; readonly options: object };
   readonly groups: readonly NamedGroup[];
   readonly shapes: Readonly<Record<string, readonly number[]>>;
+  /** The optimiser's options that say what it remembers, and in which units. */
+  readonly settings: object;
 }
 
-export function identityOf(kind: string, { updater, groups, objective }: StepParts): Identity {
+export function identityOf(kind: string, { updater, groups, objective }: StepParts, settings: object): Identity {
   const shapes = Object.fromEntries(membersOf(groups).map((name) => [name, objective.variables.get(name)!.shape]));
-  return { format: FORMAT, kind, updater: { name: updater.name, options: updater.options }, groups, shapes };
+  return { format: FORMAT, kind, updater: { name: updater.name, options: updater.options }, groups, shapes, settings };
 }
 
 /** @throws StateError naming what differs */
@@ -36,9 +38,10 @@ export function checkIdentity(own: Identity, found: unknown): void {
     updater: "updater",
     groups: "partition",
     shapes: "model",
+    settings: "optimiser's options",
   } as const;
   for (const [key, what] of Object.entries(parts) as [keyof typeof parts, string][]) {
-    const difference = firstDifference(plain(own[key]), plain(other[key]), key);
+    const difference = firstDifference(own[key], other[key], key);
     if (difference !== undefined) throw new StateError(`state: it is of another ${what}: ${difference}`);
   }
 }
@@ -48,8 +51,12 @@ function plain(value: unknown): unknown {
   return value === undefined ? undefined : JSON.parse(JSON.stringify(value));
 }
 
-/** Where two plain trees differ first, and how; undefined where they do not. */
-function firstDifference(expected: unknown, found: unknown, path: string): string | undefined {
+/** Where two trees differ first as JSON keeps them, and how; undefined where they do not. */
+export function firstDifference(expected: unknown, found: unknown, path: string): string | undefined {
+  return differenceOf(plain(expected), plain(found), path);
+}
+
+function differenceOf(expected: unknown, found: unknown, path: string): string | undefined {
   const isTree = (value: unknown): value is object => typeof value === "object" && value !== null;
   if (!isTree(expected) || !isTree(found) || Array.isArray(expected) !== Array.isArray(found))
     return expected === found
@@ -59,37 +66,56 @@ function firstDifference(expected: unknown, found: unknown, path: string): strin
     return `${path}: expected ${expected.length}, found ${found.length}`;
   const [left, right] = [expected, found] as Record<string, unknown>[];
   for (const key of new Set([...Object.keys(left!), ...Object.keys(right!)])) {
-    const difference = firstDifference(left![key], right![key], `${path}.${key}`);
+    const difference = differenceOf(left![key], right![key], `${path}.${key}`);
     if (difference !== undefined) return difference;
   }
   return undefined;
 }
 
-/** How far a run has come, as it is saved. */
-interface Progress {
-  readonly step: number;
-  readonly damping: Float64Array;
-  readonly dampingInt?: number;
-  readonly rates: RateState;
-  readonly period?: number;
-  readonly auto?: AutoState;
+/** What each field of a saved state must be. */
+export type Fields = Readonly<Record<string, Check>>;
+
+const IDENTITY: Readonly<Record<keyof Identity, Check>> = {
+  format: anything,
+  kind: anything,
+  updater: anything,
+  groups: anything,
+  shapes: anything,
+  settings: anything,
+};
+
+/**
+ * Checks a whole saved state.
+ * @param fields what it has beside its identity and step.
+ * @throws StateError where it is damaged, or of another optimiser
+ */
+export function checkState(own: Identity, saved: unknown, fields: (saved: UncheckedState) => Fields): void {
+  checkIdentity(own, saved);
+  record({ ...IDENTITY, step: whole(0), ...fields(saved as UncheckedState) })("", saved);
 }
 
-function whole(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+/** What may be there of a state before it is checked: whatever else is there instead is refused in the end. */
+export interface UncheckedState {
+  readonly step?: unknown;
+  readonly stepper?: { readonly updates?: unknown; readonly tensors?: Readonly<Record<string, unknown>> };
+  readonly rates?: { readonly summaries?: unknown; readonly misses?: unknown };
+  readonly memory?: { readonly pairs?: unknown };
 }
 
-/** @throws StateError where it is none */
-function checkRandomState(state: RandomState | undefined): void {
-  const words: readonly unknown[] = Array.isArray(state?.words) ? state.words : [];
-  if (words.length !== 4 || !words.every((word) => whole(word) && (word as number) < 2 ** 32))
-    throw new StateError("state: the random numbers are damaged: expected four words of 32 bits");
+/** A number that may be a count; NaN, to which nothing compares, where it is none. */
+function countIn(value: unknown): number {
+  return typeof value === "number" ? value : Number.NaN;
 }
 
-/** @throws StateError where it is no number of steps */
-export function checkStep(step: unknown): asserts step is number {
-  if (!whole(step)) throw new StateError(`state: step is ${step}`);
-}
+const isWord = (value: unknown): boolean =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
+
+const RANDOM = record({
+  words: must(
+    "four words of 32 bits, not all 0",
+    (value) => Array.isArray(value) && value.length === 4 && value.every(isWord) && value.some((word) => word > 0),
+  ),
+});
 
 /** The updater's tensors and step count, and where the random numbers stand, plain enough to save. */
 export interface StepperState {
@@ -99,112 +125,145 @@ export interface StepperState {
 }
 
 /**
- * @param shapes of the updater's tensors.
- * @param keeps whether a tensor of this name may be there beside them.
- * @throws StateError where it is damaged, or of another updater
+ * What the stepper remembers.
+ * @param shapesOf of the updater's tensors and the preconditioner's, which follow from some of those that were found.
  */
-export function checkStepper(
-  state: StepperState | undefined,
-  shapes: ReadonlyMap<string, readonly number[]>,
-  keeps: (name: string) => boolean = () => false,
-): void {
-  const { updates, random, tensors } = state ?? ({} as Partial<StepperState>);
-  if (!whole(updates) || typeof tensors !== "object" || tensors === null)
-    throw new StateError("state: what the updater remembers is damaged");
-  checkRandomState(random);
-  for (const [name, found] of Object.entries(tensors)) {
-    if (updates === 0 || !(shapes.has(name) || keeps(name))) throw new StateError(`state: unknown tensor ${name}`);
-    const size = Array.isArray(found?.shape) ? sizeOf(found.shape) : undefined;
-    if (size === undefined || found?.data?.length !== size || !isFloat(found) || !found.data.every(Number.isFinite))
-      throw new StateError(`state: ${name}: expected ${size ?? "an array of"} finite numbers`);
-  }
-  for (const [name, shape] of updates === 0 ? [] : shapes) {
-    const found = tensors[name];
-    if (found?.shape.join() !== shape.join())
-      throw new StateError(`state: ${name}: expected shape [${shape}], found ${found ? `[${found.shape}]` : "none"}`);
-  }
+export function stepperCheck({ step, stepper, rates }: UncheckedState, shapesOf: (found: Shapes) => Shapes): Check {
+  // Before the first step tensors are the zeros that every run starts from.
+  const tensors = countIn(stepper?.updates) > 0 ? [...shapesOf(shapesIn(stepper?.tensors))] : [];
+  return record({
+    // A step that was skipped, or that waits for the end of a warm-up, is no update; one with a summary is.
+    updates: whole(rates ? countIn(rates.summaries) : 0, countIn(step)),
+    random: RANDOM,
+    tensors: record(Object.fromEntries(tensors.map(([name, shape]) => [name, tensor(shape)]))),
+  });
 }
 
-/** @throws StateError where it is damaged: a number that is none, or arrays that do not fit the groups */
-export function checkProgress(
-  { step, damping, dampingInt, rates, period, auto }: Progress,
-  groups: number,
-  { averaging, clipping, normalizeDirs, medianLrs, auto: adapts }: NewtonSettings,
-): void {
-  checkStep(step);
-  checkArrays({ damping }, { damping: groups });
-  if (!damping?.every((value) => value > 0)) throw new StateError(`state: damping is ${damping}`);
-  if (dampingInt !== undefined && !(Number.isFinite(dampingInt) && dampingInt >= 0))
-    throw new StateError(`state: dampingInt is ${dampingInt}`);
-  if (typeof rates !== "object" || rates === null || !whole(rates.misses) || !whole(rates.summaries))
-    throw new StateError("state: the learning rates are damaged");
-  checkArrays(rates, { smoothed: groups, D: groups, order3: groups, scale: groups });
-  checkClipped(rates.clipped, groups, clipping);
-  checkSolved(rates, groups, medianLrs);
-  if (period !== undefined && !(whole(period) && period > 0)) throw new StateError(`state: period is ${period}`);
-  checkAuto(auto, adapts);
-  if (rates.summaries > 0 && (rates.scale !== undefined) !== normalizeDirs)
-    throw new StateError(`state: normalizeDirs: expected ${normalizeDirs}, found ${!normalizeDirs}`);
-  if (rates.average) checkAverage(rates.average, groups, averaging);
+/** The shapes of tensors that may be damaged. */
+function shapesIn(tensors: Readonly<Record<string, unknown>> | undefined): Shapes {
+  return new Map(
+    Object.entries(tensors ?? {}).flatMap(([name, value]) => {
+      const { shape } = Object(value) as { readonly shape?: unknown };
+      return Array.isArray(shape) ? [[name, shape.map(countIn)] as const] : [];
+    }),
+  );
 }
 
-function checkClipped(history: unknown, groups: number, clipping: Clipping | undefined): void {
-  if (history === undefined) return;
-  if (!clipping || !Array.isArray(history))
-    throw new StateError(`state: expected rates ${clipping ? "that were clipped" : "without clipRates"}`);
-  for (const clipped of history) checkArrays({ clipped }, { clipped: clipping.by === "r" ? 1 : groups });
+function tensor(shape: readonly number[]): Check {
+  return must(`a tensor of shape [${shape}], all finite`, (value) => {
+    const { shape: found, data } = Object(value) as NDArray;
+    return (
+      Array.isArray(found) &&
+      found.join() === shape.join() &&
+      isFloat({ shape, data }) &&
+      data.length === sizeOf(shape) &&
+      data.every(Number.isFinite)
+    );
+  });
 }
 
-function checkSolved({ solved, summaries }: RateState, groups: number, medianLrs: number): void {
-  const [expected, found] = [medianLrs > 1 && summaries > 0, solved !== undefined];
-  if (expected ? !Array.isArray(solved) || solved.length > medianLrs : found)
-    throw new StateError(`state: medianLrs: expected ${medianLrs}, found rates of ${solved?.length ?? 0} summaries`);
-  for (const rates of solved ?? []) checkArrays({ rates }, { rates: groups });
+/** The settings that say what a `NewtonSummary` remembers. */
+export function settingsToKeep(settings: NewtonSettings): object {
+  const { auto, periodHg, periodOrder3, medianLrs, averaging, warmup, clipping, normalizeDirs } = settings;
+  return {
+    damping: auto ? "auto" : "given",
+    periodHg: periodHg === "auto" ? "auto" : "given",
+    periodOrder3,
+    medianLrs,
+    averaging: { ...averageOf(averaging), warmup },
+    clipRates: clipping ?? "none",
+    normalizeDirs,
+    nesterov: isCubic(settings),
+  };
 }
 
-function checkAuto(auto: AutoState | undefined, adapts: boolean): void {
-  const name = (is: boolean): string => (is ? '"auto"' : "numbers");
-  if ((auto !== undefined) !== adapts)
-    throw new StateError(`state: damping: expected ${name(adapts)}, found ${name(!adapts)}`);
-  if (auto === undefined) return;
-  const { successes, first, watches } = auto ?? {};
-  if (!whole(successes) || !Array.isArray(watches) || watches.length > 0 !== (first !== undefined))
-    throw new StateError("state: what automatic damping remembers is damaged");
-  for (const watch of watches) checkWatch(watch, first);
+function isCubic({ solve }: NewtonSettings): boolean {
+  return "dampingInt" in solve.regularization;
 }
 
-function checkWatch(watch: Watch, first: number | undefined): void {
-  const { loss, decrement, random, batch, parts } = watch ?? {};
-  if (![loss, decrement, first].every(Number.isFinite))
-    throw new StateError("state: what automatic damping remembers is damaged");
-  checkRandomState(random);
-  for (const array of batch ? [batch.x, batch.y] : [])
-    if (!Array.isArray(array?.shape) || array.data?.length !== sizeOf(array.shape))
-      throw new StateError("state: a batch of automatic damping is damaged");
-  const samples = batch ? batch.x.shape[0] : 1;
-  if (!Array.isArray(parts) || !parts.every((part) => whole(part) && part > 0) || sumOf(parts) !== samples)
-    throw new StateError(`state: a batch of automatic damping has ${samples} samples; its runs are of ${parts}`);
+/** What a `NewtonSummary` remembers beside its updater's tensors. */
+export function newtonFields({ step, rates }: UncheckedState, groups: number, settings: NewtonSettings): Fields {
+  const summaries = countIn(rates?.summaries);
+  const begun = summaries > 0;
+  return {
+    damping: vector(groups, "positive"),
+    ...(isCubic(settings) && { dampingInt: real("nonNegative") }),
+    rates: record({
+      summaries: whole(0, countIn(step)),
+      ...ratesFields(summaries, countIn(rates?.misses), groups, settings),
+    }),
+    ...(settings.periodHg === "auto" && begun && { period: whole(1) }),
+    ...(settings.auto && {
+      auto: record({
+        successes: whole(0, summaries),
+        ...(begun && { first: real() }),
+        watches: listOf(watch, begun ? 1 : 0, begun ? MOST_WATCHES : 0),
+      }),
+    }),
+    hgLoader: anything,
+    schedules: anything,
+  };
 }
 
-function sumOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0);
+/** What there is of rates after some summaries, the last ones of which gave none. */
+function ratesFields(summaries: number, misses: number, groups: number, settings: NewtonSettings): Fields {
+  if (summaries === 0) return { misses: whole(0, 0) };
+  const { averaging, warmup, clipping, medianLrs, periodOrder3, normalizeDirs } = settings;
+  /** Summaries that may have given rates; the last one has, if it is no miss. */
+  const most = Math.max(0, summaries - warmup);
+  const least = most > 0 && misses === 0 ? 1 : 0;
+  const rates = vector(groups);
+  return {
+    misses: whole(0, most),
+    smoothed: rates,
+    average: averageCheck(summaries, groups, averaging),
+    D: vector(groups, "nonNegative"),
+    ...(periodOrder3 > 1 && { order3: rates }),
+    ...(medianLrs > 1 && { solved: listOf(rates, least, Math.min(medianLrs, most)) }),
+    ...(clipping && { clipped: clippedCheck(least, most, groups, clipping) }),
+    ...(normalizeDirs && { scale: vector(groups, "positive") }),
+  };
 }
 
-function checkAverage(state: AverageState, groups: number, own: Averaging): void {
-  const { kind, period, keep, power, count, current, previous } = state;
-  const difference = firstDifference(plain(averageOf(own)), plain({ kind, period, keep, power }), "average");
-  if (difference !== undefined) throw new StateError(`state: its summaries were averaged otherwise: ${difference}`);
-  if (!whole(count)) throw new StateError(`state: an average is of ${count} summaries`);
-  for (const moments of [current, ...(previous ? [previous] : [])])
-    checkArrays(moments, { H: groups ** 2, g: groups, order3: groups });
+function clippedCheck(least: number, most: number, groups: number, { by, window }: Clipping): Check {
+  const sizes = vector(by === "r" ? 1 : groups, "nonNegative");
+  const history = listOf(sizes, 1, by === "average" ? 1 : Math.min(window, most));
+  return least > 0 ? history : optional(history);
 }
 
-/** Checks those arrays of a record that are there. */
-function checkArrays(record: object, lengths: Readonly<Record<string, number>>): void {
-  for (const [name, length] of Object.entries(lengths)) {
-    const values: unknown = (record as Record<string, unknown>)[name];
-    if (values === undefined) continue;
-    if (!(values instanceof Float64Array) || values.length !== length || !values.every(Number.isFinite))
-      throw new StateError(`state: ${name} must be a Float64Array of ${length} finite numbers`);
-  }
+function averageCheck(summaries: number, groups: number, averaging: Averaging): Check {
+  const moments = record({ H: vector(groups ** 2), g: vector(groups), order3: vector(groups) });
+  const period = averaging.kind === "uniform" ? averaging.period : Number.POSITIVE_INFINITY;
+  const count = averaging.kind === "uniform" ? ((summaries - 1) % period) + 1 : summaries;
+  return record({
+    current: moments,
+    count: whole(count, count),
+    ...(summaries > period && { previous: moments }),
+  });
+}
+
+function watch(place: string, value: unknown): void {
+  const samples = samplesIn(value);
+  const array = arrayOf(samples);
+  const batch = record({ x: array, y: array });
+  record({
+    // Without inputs a loss is that of one sample.
+    batch: samples === 1 ? optional(batch) : batch,
+    parts: listOf(whole(1), 1),
+    random: RANDOM,
+    loss: real(),
+    decrement: real("nonNegative"),
+  })(place, value);
+}
+
+function samplesIn(watch: unknown): number {
+  const { parts } = Object(watch) as { readonly parts?: unknown };
+  return Array.isArray(parts) ? parts.reduce((sum: number, part: unknown) => sum + countIn(part), 0) : Number.NaN;
+}
+
+function arrayOf(samples: number): Check {
+  return must(`an array of ${samples} samples, as in its runs`, (value) => {
+    const { shape, data } = Object(value) as NDArray;
+    return Array.isArray(shape) && shape[0] === samples && ArrayBuffer.isView(data) && data.length === sizeOf(shape);
+  });
 }

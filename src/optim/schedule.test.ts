@@ -157,6 +157,11 @@ describe("a saved state", () => {
       [first, { ...second, state: null }],
       [{ ...first, state: { best: Number.NaN, badSteps: 0, cooldown: 0 } }, second],
       [{ ...first, state: { best: 1, cooldown: 0 } }, second],
+      [{ ...first, state: { best: 1, badSteps: 1, cooldown: 0 } }, second],
+      [{ ...first, state: { badSteps: 0, cooldown: 1 } }, second],
+      [{ ...first, options: { ...first!.options, mode: "max" } }, second],
+      [first, { ...second, options: { ...second!.options, warmup: 3 } }],
+      [first, { name: second!.name, state: second!.state }],
       undefined,
     ]) {
       await expect(optimizer.restore({ ...saved, schedules })).rejects.toThrow(StateError);

@@ -7,6 +7,8 @@ import {
   type OptionCheck,
   readOptions,
 } from "../util/options.ts";
+import { anything, listOf, real, record, whole } from "../util/schema.ts";
+import { firstDifference } from "./saved-state.ts";
 
 /** What a schedule turns: a `NewtonSummary`. */
 export interface Scheduled {
@@ -24,8 +26,9 @@ export interface Scheduled {
 
 /** A rule that turns damping as a run goes on. Its user calls its `step`. */
 export interface Schedule {
-  /** Tells schedules apart in saved states. */
+  /** Tells schedules apart in saved states, as do their options: plain data. */
   readonly name: string;
+  readonly options: object;
   /** A plain tree of all that the rule remembers. Setting it throws a StateError where it is damaged, and then changes nothing. */
   state: unknown;
 }
@@ -105,10 +108,13 @@ export class ReduceDampingOnPlateau implements Schedule {
   }
 
   set state(saved: unknown) {
-    const { best, badSteps, cooldown } = plain(this.name, saved) as unknown as PlateauState;
-    if ((best !== undefined && !Number.isFinite(best)) || ![badSteps, cooldown].every(isCount))
-      throw new StateError(`state: what ${this.name} remembers is damaged`);
-    this.#state = { ...(best === undefined ? {} : { best }), badSteps, cooldown };
+    const begun = (saved as Partial<PlateauState> | undefined)?.best !== undefined;
+    record({
+      ...(begun && { best: real() }),
+      badSteps: whole(0, begun ? this.options.patience : 0),
+      cooldown: whole(0, begun ? this.options.cooldown : 0),
+    })(this.name, saved);
+    this.#state = { ...(saved as PlateauState) };
   }
 
   /**
@@ -182,9 +188,8 @@ export class GeometricDamping implements Schedule {
   }
 
   set state(saved: unknown) {
-    const { steps } = plain(this.name, saved);
-    if (!isCount(steps)) throw new StateError(`state: what ${this.name} remembers is damaged`);
-    this.#steps = steps;
+    record({ steps: whole(0) })(this.name, saved);
+    this.#steps = (saved as { readonly steps: number }).steps;
   }
 
   step(): void {
@@ -242,29 +247,21 @@ function oneOf(...known: readonly string[]): OptionCheck {
   return (name, value) => checkOneOf(name, value, known);
 }
 
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-/** @throws StateError */
-function plain(name: string, saved: unknown): Readonly<Record<string, unknown>> {
-  if (typeof saved !== "object" || saved === null) throw new StateError(`state: what ${name} remembers is missing`);
-  return saved as Record<string, unknown>;
-}
-
 /**
  * Gives schedules their saved states.
  * @returns what gives them back those that they had.
- * @throws StateError where the states are of other schedules, or damaged; then nothing changed.
+ * @throws StateError where the states are of other schedules or options, or damaged; then nothing changed.
  */
 export function placeSchedules(schedules: readonly Schedule[], saved: unknown): () => void {
-  const own = schedules.map(({ name }) => name);
-  const found = Array.isArray(saved) ? saved.map((each: unknown) => plain("a schedule", each)) : [];
-  const names = found.map(({ name }) => name);
-  if (own.join() !== names.join())
-    throw new StateError(
-      `state: it is of other schedules: expected ${own.join(", ") || "none"}, found ${names.join(", ") || "none"}`,
-    );
+  listOf(record({ name: anything, options: anything, state: anything }))("schedules", saved);
+  const found = saved as readonly Pick<Schedule, "name" | "options" | "state">[];
+  const named = (all: readonly Pick<Schedule, "name">[]): string => all.map(({ name }) => name).join(", ") || "none";
+  if (named(schedules) !== named(found))
+    throw new StateError(`state: it is of other schedules: expected ${named(schedules)}, found ${named(found)}`);
+  for (const [i, { name, options }] of schedules.entries()) {
+    const difference = firstDifference(options, found[i]!.options, name);
+    if (difference !== undefined) throw new StateError(`state: it is of another schedule: ${difference}`);
+  }
   const before = schedules.map(({ state }) => state);
   const back = (): void => {
     for (const [i, schedule] of schedules.entries()) schedule.state = before[i];

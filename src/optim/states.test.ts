@@ -25,6 +25,9 @@ function poisoned(batch: Batch = labelled(6)): Batch {
   return { x: { ...batch.x, data: batch.x.data.map((value, i) => (i === 8 ? Number.NaN : value)) }, y: batch.y };
 }
 
+type Tree = Record<string, unknown>;
+type Spoil = (state: Tree) => void;
+
 /** All that a step may change. */
 async function everything(optimizer: NewtonSummary, model: Module): Promise<unknown> {
   const weights = Object.entries(await model.stateDict()).map(([name, { data: values }]) => [name, [...values]]);
@@ -62,51 +65,74 @@ describe("a saved state", () => {
   test.each<[string, (state: Record<string, unknown>) => void, RegExp]>([
     ["of another version", (state) => (state.format = "grnewt-optimizer-0"), /another version/],
     ["of a plain optimiser", (state) => (state.kind = "Optimizer"), /another optimiser/],
-    ["with an updater's tensor missing", tensors("s:momentum:layers.0.bias", undefined), /layers.0.bias.* found none/],
+    [
+      "with an updater's tensor missing",
+      tensors("s:momentum:layers.0.bias", undefined),
+      /layers.0.bias must be a tensor of shape \[4\], all finite; found nothing/,
+    ],
     [
       "with one of another shape",
       tensors("s:momentum:layers.0.bias", ndarray(new Float64Array(3), [3])),
-      /found \[3\]/,
+      /layers.0.bias must be a tensor of shape \[4\]/,
     ],
-    ["with one too many", tensors("s:other:w", ndarray(new Float64Array(1), [1])), /unknown tensor s:other:w/],
+    [
+      "with one too many",
+      tensors("s:other:w", ndarray(new Float64Array(1), [1])),
+      /stepper.tensors.s:other:w is unknown/,
+    ],
     ["of a loader with other options", (state) => (state.hgLoader = loader({ seed: 4 }).state), /seed is 4/],
     ["without the loader's place", (state) => (state.hgLoader = undefined), /saved without the place of an hgLoader/],
-    ["with rates for other groups", rates({ smoothed: new Float64Array(3) }), /smoothed must be .* of 4 finite/],
-    ["with rates that are NaN", moments({ H: new Float64Array(16).fill(Number.NaN) }), /H must be .* of 16 finite/],
-    ["with rates that JSON took apart", moments({ g: { 0: 1, 1: 1, 2: 1, 3: 1 } }), /g must be a Float64Array/],
     [
-      "with averages of another kind",
-      average({ kind: "uniform" }),
-      /average.kind: expected "polynomial", found "uniform"/,
+      "with rates for other groups",
+      rates({ smoothed: new Float64Array(3) }),
+      /rates.smoothed must be a Float64Array of 4, all finite; found a Float64Array of 3/,
     ],
-    ["with averages of no number of summaries", average({ count: 0.5 }), /of 0.5 summaries/],
-    ["without rates", (state) => (state.rates = null), /the learning rates are damaged/],
-    ["with a step that is none", (state) => (state.step = -1), /step is -1/],
-    ["with a damping that is none", (state) => (state.damping = new Float64Array(4)), /damping is 0,0,0,0/],
+    [
+      "with rates that are NaN",
+      moments({ H: new Float64Array(16).fill(Number.NaN) }),
+      /rates.average.current.H must be a Float64Array of 16, all finite/,
+    ],
+    ["with rates that JSON took apart", moments({ g: { 0: 1, 1: 1, 2: 1, 3: 1 } }), /g must be a Float64Array/],
+    ["with averages of no number of summaries", average({ count: 0.5 }), /rates.average.count must be 1; found 0.5/],
+    ["without rates", (state) => (state.rates = null), /rates must be an object; found null/],
+    ["with a step that is none", (state) => (state.step = -1), /step must be a whole number, 0 or more; found -1/],
+    [
+      "with a damping that is none",
+      (state) => (state.damping = new Float64Array(4)),
+      /damping must be a Float64Array of 4, all finite and above 0; .*: 0,0,0,0/,
+    ],
     [
       "with dampings for other groups",
       (state) => (state.damping = Float64Array.of(1)),
-      /damping must be .* of 4 finite/,
+      /damping must be a Float64Array of 4/,
     ],
     [
       "without a dampingInt",
       (state) => delete state.dampingInt,
-      /regularisation: expected nesterov, with a dampingInt, found nesterov.use false/,
+      /dampingInt must be a number, finite and at least 0; found nothing/,
     ],
-    ["of normalised directions", rates({ scale: new Float64Array(4) }), /normalizeDirs: expected false, found true/],
-    ["without what the updater remembers", (state) => delete state.stepper, /what the updater remembers is damaged/],
-    ["with a step of the updater that is none", stepper({ updates: 0.5 }), /what the updater remembers is damaged/],
+    ["of normalised directions", rates({ scale: new Float64Array(4) }), /rates.scale is unknown/],
+    ["without what the updater remembers", (state) => delete state.stepper, /stepper must be an object; found nothing/],
+    [
+      "with a step of the updater that is none",
+      stepper({ updates: 0.5 }),
+      /stepper.updates must be a whole number from 1 to 2; found 0.5/,
+    ],
     [
       "with an updater's tensor that is NaN",
       tensors("s:momentum:layers.0.bias", ndarray(new Float64Array(4).fill(Number.NaN), [4])),
-      /layers.0.bias: expected 4 finite numbers/,
+      /layers.0.bias must be a tensor of shape \[4\], all finite/,
     ],
     [
       "with one that JSON took apart",
       tensors("s:momentum:layers.0.bias", { shape: [4], data: { 0: 1, 1: 1, 2: 1, 3: 1 } }),
-      /layers.0.bias: expected 4 finite numbers/,
+      /layers.0.bias must be a tensor of shape \[4\], all finite/,
     ],
-    ["with a dampingInt that is none", (state) => (state.dampingInt = Number.NaN), /dampingInt is NaN/],
+    [
+      "with a dampingInt that is none",
+      (state) => (state.dampingInt = Number.NaN),
+      /dampingInt must be a number.*; found NaN/,
+    ],
     [
       "of other schedules",
       (state) => (state.schedules = [{ name: "other" }]),
@@ -120,6 +146,79 @@ describe("a saved state", () => {
     for (let i = 2; i < 5; i++) await optimizer.step(labelled(6, i));
     const before = await everything(optimizer, model);
     spoil(state);
+    await expect(optimizer.restore(state)).rejects.toThrow(message);
+    await expect(optimizer.restore(state)).rejects.toThrow(StateError);
+    expect(await everything(optimizer, model)).toEqual(before);
+  });
+
+  const UNIFORM: NewtonSummaryOptions = { uniformAvg: { period: 2 } };
+  const AVERAGE: NewtonSummaryOptions = { clipRates: { by: "average" } };
+
+  /** Changes a part of a state, by its path. */
+  const at =
+    (path: string, change: (value: never) => unknown): Spoil =>
+    (state) => {
+      const names = path.split(".");
+      const last = names.pop()!;
+      const owner = names.reduce((part, name) => part[name] as Tree, state);
+      owner[last] = change(owner[last] as never);
+    };
+  const gone = (path: string): Spoil => at(path, () => undefined);
+
+  test.each<[string, NewtonSummaryOptions, Spoil, RegExp]>([
+    ["no running D", { nesterov: { momOrder3: 0.5 } }, gone("rates.D"), /rates.D must be/],
+    ["no rates", {}, gone("rates.smoothed"), /rates.smoothed must be .*; found nothing/],
+    [
+      "no medians' rates",
+      {},
+      at("rates.solved", () => []),
+      /the length of rates.solved must be a whole number from 1 to 4/,
+    ],
+    ["no average", {}, at("rates.average", () => null), /rates.average must be an object; found null/],
+    ["no sums", UNIFORM, gone("rates.average.current"), /rates.average.current must be an object; found nothing/],
+    ["no sum of H̄", UNIFORM, gone("rates.average.current.H"), /rates.average.current.H must be/],
+    ["no previous period", UNIFORM, gone("rates.average.previous"), /rates.average.previous must be an object/],
+    ["more than a period", UNIFORM, at("rates.average.count", () => 7), /rates.average.count must be 2; found 7/],
+    ["an average of nothing", { movavg: 0.5 }, at("rates.average.count", () => 0), /count must be 4; found 0/],
+    ["too many summaries", {}, at("rates.summaries", () => 5), /rates.summaries must be a whole number from 0 to 4/],
+    [
+      "no summary",
+      {},
+      at("rates.summaries", () => 0),
+      /rates.\w+ is unknown: nothing of that name is kept at that point/,
+    ],
+    ["more misses than summaries", {}, at("rates.misses", () => 5), /rates.misses must be .* from 0 to 4; found 5/],
+    ["no thirds", { periodOrder3: 3 }, gone("rates.order3"), /rates.order3 must be/],
+    ["no clipped rates", AVERAGE, gone("rates.clipped"), /rates.clipped must be a list; found nothing/],
+    [
+      "a list of no clipped rates",
+      AVERAGE,
+      at("rates.clipped", () => []),
+      /the length of rates.clipped must be 1; found 0/,
+    ],
+    ["two averages", AVERAGE, at("rates.clipped", ([x]: [never]) => [x, x]), /the length of rates.clipped must be 1/],
+    [
+      "more than a window",
+      { clipRates: { by: "median", window: 2 } },
+      at("rates.clipped", ([x]: [never]) => [x, x, x]),
+      /the length of rates.clipped must be a whole number from 1 to 2; found 3/,
+    ],
+    ["no period", { periodHg: "auto", hgLoader: loader() }, gone("period"), /period must be a whole number, 1 or more/],
+    ["more updates than steps", {}, at("stepper.updates", () => 5), /stepper.updates must be a whole number|must be 4/],
+    ["fewer updates than summaries", {}, at("stepper.updates", () => 1), /stepper.updates must be/],
+    ["random numbers that stand still", {}, at("stepper.random.words", () => [0, 0, 0, 0]), /words must be four words/],
+    ["too many watches", {}, at("auto.watches", ([x]: [never]) => Array(3000).fill(x)), /the length of auto.watches/],
+    ["a negative decrease", {}, at("auto.watches.0.decrement", () => -5), /auto.watches\[0\].decrement must be/],
+    ["no watch", {}, at("auto.watches", () => []), /the length of auto.watches must be/],
+    ["what nobody knows", {}, at("rates.more", () => 1), /rates.more is unknown: nothing of that name is kept/],
+  ])("with %s is refused, and nothing changes", async (_what, options, spoil, message) => {
+    const model = classifier();
+    const optimizer = await make(model, { periodHg: 1, ...options });
+    for (let i = 0; i < 4; i++) await optimizer.step(labelled(6, i));
+    const before = await everything(optimizer, model);
+    const state = structuredClone(await optimizer.state());
+    await optimizer.restore(state);
+    spoil(state as unknown as Tree);
     await expect(optimizer.restore(state)).rejects.toThrow(message);
     await expect(optimizer.restore(state)).rejects.toThrow(StateError);
     expect(await everything(optimizer, model)).toEqual(before);

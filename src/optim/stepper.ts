@@ -12,11 +12,12 @@ import {
 } from "../engine/index.ts";
 import { compileTotals, type Direction, membersOf, type PartPlan } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
-import { type Batch, checkShaped, type FloatData, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { type Batch, checkShaped, type FloatData, type NDArray, type Shapes, sizeOf } from "../util/ndarray.ts";
 import { Random } from "../util/random.ts";
+import type { Check } from "../util/schema.ts";
 import type { CommonOptions } from "./newton-options.ts";
 import { scalarsOf } from "./rule-graph.ts";
-import { checkStepper, type StepperState } from "./saved-state.ts";
+import { type StepperState, stepperCheck, type UncheckedState } from "./saved-state.ts";
 import {
   applySource,
   directionSource,
@@ -236,10 +237,17 @@ export class Stepper {
     return { updates: this.#updates, random: this.random.state, tensors };
   }
 
-  /** @throws StateError where the state is damaged, or of another updater; then nothing changed. */
-  async restore(state: StepperState): Promise<void> {
-    checkStepper(state, this.#stateShapes, (name) => this.parts.preconditioner?.keeps(name) ?? false);
-    const { updates, random, tensors } = state;
+  /** What a saved state of it must be. */
+  check(saved: UncheckedState): Check {
+    const { preconditioner, objective } = this.parts;
+    const parameters = new Map([...this.members].map((name) => [name, objective.variables.get(name)!.shape]));
+    const shapesOf = (found: Shapes): Shapes =>
+      new Map([...this.#stateShapes, ...(preconditioner?.shapes(found, parameters) ?? [])]);
+    return stepperCheck(saved, shapesOf);
+  }
+
+  /** Continues from a state that was checked. */
+  async restore({ updates, random, tensors }: StepperState): Promise<void> {
     const uploaded = await Promise.all(
       Object.entries(tensors).map(
         async ([name, { shape, data }]) => [name, await this.engine.upload({ shape, data: data.slice() })] as const,

@@ -23,6 +23,9 @@ export interface Batch {
 /** Batches that can be gone through more than once: a loader or an array. */
 export type Batches = AsyncIterable<Batch> | Iterable<Batch>;
 
+/** The shapes of arrays, by name. */
+export type Shapes = ReadonlyMap<string, readonly number[]>;
+
 /** The number of entries of an array of this shape. */
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((size, dim) => size * dim, 1);

@@ -75,19 +75,30 @@ describe("a saved state", () => {
     await optimizer.step(labelled(12));
     const state = await optimizer.state();
     const other = await make(classifier(), { ...options, damping: 0.1 });
-    await expect(other.restore(state)).rejects.toThrow(/KFAC with other options: .*"damping":0.1/);
+    await expect(other.restore(state)).rejects.toThrow(/settings.damping: expected 0.1, found 0.03/);
     const plain = await Optimizer.create(classifier(), losses.nll, { engine, updater: new SGDUpdater(), lr: 1 });
     await expect(plain.restore(state)).rejects.toThrow(/another optimiser/);
     await expect(optimizer.restore(await plain.state())).rejects.toThrow(StateError);
-    const without = (name: string): OptimizerState => {
-      const { [name]: _, ...tensors } = state.stepper.tensors;
-      return { ...state, stepper: { ...state.stepper, tensors } };
+    const { tensors } = state.stepper;
+    const withTensors = (change: OptimizerState["stepper"]["tensors"]): OptimizerState => ({
+      ...state,
+      stepper: { ...state.stepper, tensors: change },
+    });
+    const refuses = async (change: OptimizerState["stepper"]["tensors"], message: RegExp): Promise<void> => {
+      const restored = optimizer.restore(withTensors(change));
+      await expect(restored).rejects.toThrow(message);
+      await expect(restored).rejects.toThrow(StateError);
+      expect(await optimizer.state()).toEqual(state);
     };
-    await optimizer.restore(without("k:leftInverse:layers.0.weight"));
-    await expect(optimizer.step(labelled(12))).rejects.toThrow(
-      /k:leftInverse:layers.0.weight: expected shape \[1,4,4\]/,
-    );
-    await expect(optimizer.restore(without("s:momentum:layers.0.weight"))).rejects.toThrow(/s:momentum/);
+    for (const name of Object.keys(tensors)) {
+      const { [name]: found, ...rest } = tensors;
+      await refuses(rest, /of \d+ numbers|found nothing|is unknown/);
+      await refuses({ ...rest, [name]: ndarray(new Float64Array(1), [1]) }, /of \d+ numbers|must be a tensor of shape/);
+      await refuses({ ...rest, [name]: { ...found!, data: found!.data.map(() => Number.NaN) } }, /all finite/);
+    }
+    await refuses({ ...tensors, "k:foo": ndarray(new Float64Array(1), [1]) }, /k:foo is unknown/);
+    const own = Object.entries(tensors).filter(([name]) => !name.startsWith("k:"));
+    await refuses(Object.fromEntries(own), /the Fisher matrix must be of 39 numbers; found one of 0/);
   });
 });
 

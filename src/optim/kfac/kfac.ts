@@ -1,7 +1,7 @@
 import { defaultEngine } from "../../engine/index.ts";
 import { type FullLoss, type Loss, Module, type Parameter } from "../../nn/index.ts";
 import type { ParameterGroup } from "../../summary/index.ts";
-import { OptionError, StateError } from "../../util/errors.ts";
+import { OptionError } from "../../util/errors.ts";
 import {
   checkNonNegative,
   checkOneOf,
@@ -71,12 +71,8 @@ const TABLE: OptionTable<KFACSettings> = {
  * Fisher matrix's diagonal is used.
  */
 export class KFAC extends FixedRateOptimizer {
-  /** What saved factors belong to. */
-  readonly #settings: Omit<Required<KFACSettings>, "lr">;
-
   private constructor(stepper: Stepper, options: KFACOptions, { lr, ...settings }: Required<KFACSettings>) {
-    super("KFAC", stepper, { ...options, lr });
-    this.#settings = settings;
+    super("KFAC", stepper, { ...options, lr }, settings);
   }
 
   /** @throws OptionError */
@@ -113,18 +109,5 @@ export class KFAC extends FixedRateOptimizer {
     if (!inOneRun(this.stepper, input))
       throw new OptionError("KFAC: a step needs its batch in one run, for the Fisher matrix; found one in parts");
     return await this.stepper.step(input, this.learningRates);
-  }
-
-  protected override memory(): { readonly settings: object } {
-    return { settings: this.#settings };
-  }
-
-  protected override recall(saved: object): () => void {
-    const [expected, found] = [this.#settings, (saved as { readonly settings?: object }).settings].map((each) =>
-      JSON.stringify(each),
-    );
-    if (expected !== found)
-      throw new StateError(`state: it is of KFAC with other options: expected ${expected}, found ${found}`);
-    return () => undefined;
   }
 }

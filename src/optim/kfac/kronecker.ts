@@ -2,8 +2,9 @@ import { activeNodes, adjoints } from "../../derive/index.ts";
 import type { Mask, Objective } from "../../engine/index.ts";
 import type { Builder, Node } from "../../graph/index.ts";
 import { type Loss, Tensor, traceApart } from "../../nn/index.ts";
+import type { Shapes } from "../../util/ndarray.ts";
 import type { Preconditioned, Preconditioner, TracedStep } from "../preconditioner.ts";
-import { DECAY, isKept, Memory } from "./memory.ts";
+import { DECAY, keptShapes, Memory } from "./memory.ts";
 import { type NaturalSettings, naturalSlopes, type Phase } from "./natural.ts";
 import { NOISE, sampledTargets } from "./sampled.ts";
 
@@ -42,8 +43,8 @@ export class KroneckerPreconditioner implements Preconditioner {
     return { [DECAY]: Math.min(1 - 1 / taken, factorDecay) };
   }
 
-  keeps(name: string): boolean {
-    return isKept(name);
+  shapes(found: Shapes, parameters: Shapes): Shapes {
+    return keptShapes(found, parameters);
   }
 
   write(b: Builder, step: TracedStep, phase: Phase): Preconditioned {

@@ -1,6 +1,8 @@
 import type { Builder, Node } from "../../graph/index.ts";
 import { Tensor } from "../../nn/index.ts";
 import { input } from "../../ops/index.ts";
+import { StateError } from "../../util/errors.ts";
+import { type Shapes, sizeOf } from "../../util/ndarray.ts";
 
 const PREFIX = "k:";
 
@@ -10,9 +12,32 @@ export const DECAY: string = `${PREFIX}decay`;
 /** What is kept of a layer, under its weight's name, and `square` of a parameter that belongs to none. */
 type Kept = "left" | "right" | "leftInverse" | "rightInverse" | "square";
 
-/** Whether a saved tensor of this name was kept here. */
-export function isKept(name: string): boolean {
-  return name.startsWith(PREFIX);
+/**
+ * The shapes of all that is kept: left ⊗ right is a block of as many numbers as the layer's weight and bias have, and each parameter
+ * is in one block or has squares.
+ * @param found those of saved tensors, which tell the layers.
+ * @throws StateError where these are not of all parameters
+ */
+export function keptShapes(found: Shapes, parameters: Shapes): Shapes {
+  const shapes = new Map<string, readonly number[]>();
+  let covered = 0;
+  for (const [name, shape] of parameters) {
+    const [left, right] = [found.get(nameOf("left", name)), found.get(nameOf("right", name))];
+    if (left && right) {
+      const [groups = 0, rows = 0] = left;
+      const [, columns = 0] = right;
+      for (const kept of ["left", "leftInverse"] as const) shapes.set(nameOf(kept, name), [groups, rows, rows]);
+      for (const kept of ["right", "rightInverse"] as const) shapes.set(nameOf(kept, name), [groups, columns, columns]);
+      covered += groups * rows * columns;
+    } else if (found.has(nameOf("square", name))) {
+      shapes.set(nameOf("square", name), shape);
+      covered += sizeOf(shape);
+    }
+  }
+  const all = [...parameters.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
+  if (covered !== all)
+    throw new StateError(`state: the Fisher matrix must be of ${all} numbers; found one of ${covered}`);
+  return shapes;
 }
 
 /** The tensors that stay from step to step, as one step's program reads and writes them. */
