@@ -69,11 +69,13 @@ async function start(
   const optimizer = await NewtonSummary.create(model, (output) => output, {
     engine,
     damping,
+    log: () => {},
     nesterov: { dampingInt: initial.get("damping_int").number() },
   });
-  const fresh: NewtonSummaryState = await optimizer.state();
+  await optimizer.step();
+  const begun: NewtonSummaryState = await optimizer.state();
   const smoothed = Float64Array.from(initial.get("lr").numbers(), (lr, s) => lr / damping[s]!);
-  await optimizer.restore({ ...fresh, rates: { ...fresh.rates, smoothed } });
+  await optimizer.restore({ ...begun, rates: { ...begun.rates, smoothed } });
   const schedule = new ReduceDampingOnPlateau(optimizer, optionsOf(run.get("args")));
   return { optimizer, schedule };
 }
