@@ -78,7 +78,7 @@ export function sliceData(data: RunData, { masks }: Needs, start: number, end: n
  * Checks that data can be used: finite, labels in range, and as many samples as the model's layers need.
  * @throws NonFiniteError, DataError naming the layer, the input, the sample and the value.
  */
-function checkData(data: RunData, samples: number, checks: readonly BatchCheck[]): void {
+export function checkData(data: RunData, samples: number, checks: readonly BatchCheck[]): void {
   for (const [name, array] of Object.entries(data)) if (isFloat(array)) checkFinite(`batch ${name}`, array);
   for (const check of checks) {
     const wrong = check.kind === "range" ? outOfRange(data, check) : tooFew(samples, check);

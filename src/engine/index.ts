@@ -1,5 +1,6 @@
 export type { Precision } from "../onnx/index.ts";
 export {
+  checkData,
   checkFinite,
   type DataSpec,
   dataInputs,

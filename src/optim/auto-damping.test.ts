@@ -150,17 +150,31 @@ describe("damping: auto", () => {
     await expect(auto.restore(await fixed.state())).rejects.toThrow('damping: expected "auto", found "given"');
     await expect(fixed.restore(await auto.state())).rejects.toThrow('damping: expected "given", found "auto"');
     const state = await auto.state();
+    const [watch] = state.auto!.watches;
+    const spoilt = (change: object) => ({ ...state.auto!, watches: [{ ...watch!, ...change }] });
+    const { x, y } = watch!.batch!;
+    const withY = (changed: unknown) => spoilt({ batch: { x, y: changed } });
     for (const damaged of [
       null,
       { successes: -1, watches: [] },
       { successes: 1 },
       { successes: 0, first: Number.NaN, watches: [] },
       { ...state.auto!, successes: -1 },
-      { ...state.auto!, watches: [{ ...state.auto!.watches[0]!, loss: Number.NaN }] },
-      { ...state.auto!, watches: [{ ...state.auto!.watches[0]!, batch: { x: labelled(3).x } }] },
-      { ...state.auto!, watches: [{ ...state.auto!.watches[0]!, parts: [5, 6] }] },
-    ])
+      spoilt({ loss: Number.NaN }),
+      spoilt({ parts: [5, 6] }),
+      spoilt({ batch: undefined, parts: [1] }),
+      spoilt({ batch: { x: labelled(3).x } }),
+      spoilt({ batch: { x: { shape: [30, 4], data: x.data.slice(30) }, y } }),
+      spoilt({ batch: { x: { ...x, data: Float64Array.from(x.data, Number).fill(Number.NaN, 7, 8) }, y } }),
+      withY(labelled(29).y),
+      withY({ ...y, shape: [30, 1] }),
+      withY({ ...y, data: Float64Array.from(y.data, Number) }),
+      withY({ ...y, data: [...y.data] }),
+      withY({ ...y, data: Int32Array.from(y.data, Number).fill(3, 4, 5) }),
+    ]) {
       await expect(auto.restore({ ...state, auto: damaged })).rejects.toThrow(StateError);
+      expect(await auto.state()).toEqual(state);
+    }
     await auto.restore(state);
   });
 

@@ -1,11 +1,15 @@
 import type { Mode } from "../engine/index.ts";
-import { specOf } from "../engine/index.ts";
-import { compileTotals, runParts } from "../summary/index.ts";
+import { type Program, specOf } from "../engine/index.ts";
+import { checkParts, compileTotals, type PartPlan, runParts } from "../summary/index.ts";
+import { StateError } from "../util/errors.ts";
 import type { FloatData } from "../util/ndarray.ts";
 import { Random } from "../util/random.ts";
 import type { Watch } from "./auto-damping.ts";
 import { lossSource, names } from "./step-graph.ts";
 import type { Moved, Stepper } from "./stepper.ts";
+
+/** What is seen of a summary again. */
+type Watched = Pick<Watch, "batch" | "parts" | "random">;
 
 /**
  * The loss of a batch, NaN and infinity too, in the runs and with the masks that a summary saw it in; the random numbers stay where they are.
@@ -14,23 +18,13 @@ import type { Moved, Stepper } from "./stepper.ts";
  */
 export async function lossOf(
   stepper: Stepper,
-  { batch, parts, random: masks }: Pick<Watch, "batch" | "parts" | "random">,
+  watched: Watched,
   mode: Mode | undefined,
   moved: Moved = {},
 ): Promise<number> {
-  const { engine, programs } = stepper;
-  const spec = specOf(batch);
-  const key = (): string => `${parts.length > 1 ? "in parts " : ""}${spec.key} ${mode ?? stepper.mode}`;
-  const program = await programs.get(
-    () => `loss ${key()}`,
-    () => lossSource(stepper.parts, spec, { mode, inParts: parts.length > 1 }),
-  );
-  const totals = await compileTotals(program.plan, (name, source) =>
-    programs.get(
-      () => `loss's ${name} ${key()}`,
-      () => source,
-    ),
-  );
+  const { engine } = stepper;
+  const { batch, parts, random: masks } = watched;
+  const { program, totals } = await compile(stepper, watched, mode);
   const random = new Random(0);
   random.state = masks;
   // What a step makes of a variable has the name of the variable's input.
@@ -43,4 +37,38 @@ export async function lossOf(
     loss += (data as FloatData)[0]!;
   });
   return loss;
+}
+
+/** Checks that the loss of a saved batch can be taken. @throws StateError */
+export async function checkWatched(stepper: Stepper, watched: Watched, mode: Mode | undefined): Promise<void> {
+  const { batch, parts } = watched;
+  try {
+    const { program } = await compile(stepper, watched, mode);
+    if (batch) checkParts(program.plan, batch, parts);
+  } catch (cause) {
+    throw new StateError(`state: a batch of automatic damping is damaged: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** The program of the loss of such a batch, and what is run ahead of it. */
+async function compile(
+  stepper: Stepper,
+  { batch, parts }: Watched,
+  mode: Mode | undefined,
+): Promise<{ program: Program<PartPlan>; totals: Program<null> | undefined }> {
+  const { programs } = stepper;
+  const spec = specOf(batch);
+  const inParts = parts.length > 1;
+  const key = (): string => `${inParts ? "in parts " : ""}${spec.key} ${mode ?? stepper.mode}`;
+  const program = await programs.get(
+    () => `loss ${key()}`,
+    () => lossSource(stepper.parts, spec, { mode, inParts }),
+  );
+  const totals = await compileTotals(program.plan, (name, source) =>
+    programs.get(
+      () => `loss's ${name} ${key()}`,
+      () => source,
+    ),
+  );
+  return { program, totals };
 }

@@ -7,6 +7,7 @@ import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
 import { adapt } from "./adapt.ts";
 import { type AutoState, copied, decrementOf, type Seen, Spread } from "./auto-damping.ts";
+import { checkWatched } from "./loss-of.ts";
 import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { runsOf, stepInput } from "./parted-batch.ts";
 import { inOneRun, propose, type StepSource } from "./propose.ts";
@@ -242,6 +243,9 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       }));
       const state = saved as NewtonSummaryState;
       const { step, damping, dampingInt, rates, period, auto, stepper } = state;
+      await this.#onEngine(async () => {
+        for (const watch of auto?.watches ?? []) await checkWatched(this.#stepper, watch, this.#settings.summaryMode);
+      });
       await this.#restoreParts(state, () => this.#onEngine(() => this.#stepper.restore(stepper)));
       this.#step = step;
       this.#damping = damping.slice();

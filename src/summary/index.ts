@@ -23,7 +23,7 @@ export {
 export { SummaryMean, WeightedMean } from "./mean.ts";
 export * as partition from "./partition.ts";
 export type { Pattern } from "./pattern.ts";
-export { type Compile, compileTotals, evenParts, type PartPlan, partsOf, runParts } from "./run-parts.ts";
+export { type Compile, checkParts, compileTotals, evenParts, type PartPlan, partsOf, runParts } from "./run-parts.ts";
 export {
   compileRest,
   directionInput,

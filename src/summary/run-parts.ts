@@ -1,5 +1,6 @@
 import { BATCH_SHARE, type BatchSplit, PART_SIZE } from "../derive/index.ts";
 import {
+  checkData,
   type Engine,
   type EngineTensor,
   type Needs,
@@ -99,9 +100,7 @@ export async function runParts(
 ): Promise<void> {
   const { engine, program, batch, parts, random, signal } = inputs;
   const samples = batch ? samplesOf(batch) : 1;
-  const { split } = program.plan;
-  const least = split.splits && split.coupled ? Math.min(...parts) : samples;
-  const data = runData(engine, batch ?? {}, program.plan, random, least);
+  const data = runData(engine, batch ?? {}, program.plan, random, samplesSeen(program.plan, samples, parts));
   signal?.throwIfAborted();
   const ahead = await computeTotals(inputs, data, samples);
   try {
@@ -118,6 +117,16 @@ export async function runParts(
   } finally {
     engine.release(...Object.values(ahead));
   }
+}
+
+/** Checks that a batch can be run in these parts. @throws DataError, NonFiniteError */
+export function checkParts(plan: PartPlan, { x, y }: Batch, parts: readonly number[]): void {
+  checkData({ x, y }, samplesSeen(plan, samplesOf({ x, y }), parts), plan.checks);
+}
+
+/** The samples that layers see at least. */
+function samplesSeen({ split }: PartPlan, samples: number, parts: readonly number[]): number {
+  return split.splits && split.coupled ? Math.min(...parts) : samples;
 }
 
 async function uploadPart(
