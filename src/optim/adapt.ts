@@ -39,10 +39,7 @@ export async function adapt(
 ): Promise<{ damping: Float64Array; moved: Moved; auto: AutoState }> {
   const lossesOf = async (watches: readonly Watch[], moved?: Moved): Promise<Watch[]> => {
     const later: Watch[] = [];
-    for (const each of watches) {
-      signal?.throwIfAborted();
-      later.push({ ...each, loss: await lossOf(stepper, each, mode, moved) });
-    }
+    for (const each of watches) later.push({ ...each, loss: await lossOf(stepper, each, { mode, moved, signal }) });
     return later;
   };
   /** With other parameters, which are freed where that fails. */
@@ -61,6 +58,7 @@ export async function adapt(
   const watches = nextWatches(past, latest, period);
   let damping = damped(from, factor);
   for (let left = TRIES; ; left--) {
+    signal?.throwIfAborted();
     const moved = await stepper.moved(proposal, ratesAt(damping));
     if (left === 0 || !spoils(before, await lossAfter(moved), first))
       return { damping, moved, auto: { successes, first, watches } };

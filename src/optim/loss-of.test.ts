@@ -36,8 +36,8 @@ const watched = (parts: number[]) => {
 test("masks are those of the whole batch, in one run as in several", async () => {
   const { model, loss, stepper } = made(false);
   const { loss: expected } = await valueAndGrad(model, loss, watched([7]).batch, { engine, seed: 0 });
-  expect(await lossOf(stepper, watched([7]), undefined)).toBe(expected);
-  expect(await lossOf(stepper, watched([2, 2, 3]), undefined)).toBeCloseTo(expected, 13);
+  expect(await lossOf(stepper, watched([7]))).toBe(expected);
+  expect(await lossOf(stepper, watched([2, 2, 3]))).toBeCloseTo(expected, 13);
 });
 
 test("samples are coupled within parts, weights of classes totalled over all", async () => {
@@ -48,8 +48,8 @@ test("samples are coupled within parts, weights of classes totalled over all", a
     sum += weight * (await valueAndGrad(model, loss, batch, { engine })).loss;
     total += weight;
   }
-  expect(await lossOf(stepper, watched([4, 3]), undefined)).toBeCloseTo(sum / total, 13);
+  expect(await lossOf(stepper, watched([4, 3]))).toBeCloseTo(sum / total, 13);
   // In evaluation mode nothing is coupled.
-  const used = await lossOf(stepper, watched([7]), "eval");
-  expect(await lossOf(stepper, watched([4, 3]), "eval")).toBeCloseTo(used, 13);
+  const used = await lossOf(stepper, watched([7]), { mode: "eval" });
+  expect(await lossOf(stepper, watched([4, 3]), { mode: "eval" })).toBeCloseTo(used, 13);
 });

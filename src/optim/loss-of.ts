@@ -11,16 +11,22 @@ import type { Moved, Stepper } from "./stepper.ts";
 /** What is seen of a summary again. */
 type Watched = Pick<Watch, "batch" | "parts" | "random">;
 
+/** How a loss is taken. */
+export interface LossOptions {
+  /** Of all modules; each has its own by default. */
+  readonly mode?: Mode | undefined;
+  /** Parameters to take instead of the model's, as {@link Stepper.moved} gives them. */
+  readonly moved?: Moved | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * The loss of a batch, NaN and infinity too, in the runs and with the masks that a summary saw it in; the random numbers stay where they are.
- * @param mode of all modules; each has its own by default.
- * @param moved parameters to take instead of the model's, as {@link Stepper.moved} gives them.
  */
 export async function lossOf(
   stepper: Stepper,
   watched: Watched,
-  mode: Mode | undefined,
-  moved: Moved = {},
+  { mode, moved = {}, signal }: LossOptions = {},
 ): Promise<number> {
   const { engine } = stepper;
   const { batch, parts, random: masks } = watched;
@@ -31,7 +37,8 @@ export async function lossOf(
   const { [names.check]: _, ...parameters } = moved;
   const tensors = { ...(await stepper.variables()), ...parameters };
   let loss = 0;
-  await runParts({ engine, program, totals, tensors, batch, parts, random }, [program.session], async (outputs) => {
+  const inputs = { engine, program, totals, tensors, batch, parts, random, signal };
+  await runParts(inputs, [program.session], async (outputs) => {
     const { data } = await engine.read(outputs[names.loss]!);
     engine.release(...Object.values(outputs));
     loss += (data as FloatData)[0]!;
