@@ -210,7 +210,7 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
   const { medianLrs = auto && !options.momLrs ? AUTO_MEDIAN : 1 } = options;
   const { momLrs = medianLrs > 1 ? 0 : 0.5 } = options;
   const { summaryMode = "train", periodOrder3 = 1 } = options;
-  if (periodHg !== "auto") checkWhole("periodHg", periodHg, 1);
+  if (periodHg !== "auto") checkWhole("periodHg", periodHg, 1, '"auto" or ');
   else if (options.gradientData)
     throw new OptionError(
       'periodHg: "auto" weighs a summary against a step on a batch; with gradientData, give a number',
@@ -226,7 +226,7 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
     name: "diagonal" | "removeNegative" | "maintainTrueLrs" | "normalizeDirs",
     otherwise: boolean,
   ): boolean => {
-    const value = options[name] ?? otherwise;
+    const { [name]: value = otherwise } = options;
     checkBoolean(name, value);
     return value;
   };
@@ -263,15 +263,6 @@ export function newtonSettings(options: NewtonSummaryOptions, finest: boolean): 
   };
 }
 
-/** The damping of each group. @throws OptionError */
-export function dampingByGroup(damping: number | ArrayLike<number>, groups: number): Float64Array {
-  const values = typeof damping === "number" ? new Float64Array(groups).fill(damping) : Float64Array.from(damping);
-  if (values.length !== groups)
-    throw new OptionError(`damping must be one number, or one for each of ${groups} groups; found ${values.length}`);
-  for (const value of values) checkPositive("damping", value);
-  return values;
-}
-
 /** Checks where summaries draw their batches. @throws OptionError */
 function checkSource({ hgLoader, hgBatches, hgData, gradientData }: NewtonSummaryOptions): void {
   if (hgLoader !== undefined && typeof hgLoader?.draw !== "function")
@@ -283,8 +274,12 @@ function checkSource({ hgLoader, hgBatches, hgData, gradientData }: NewtonSummar
   if (hgData !== undefined && hgLoader)
     throw new OptionError("hgLoader and hgData are two sources of the same: give one of them");
   for (const [name, value] of Object.entries({ hgData, gradientData }))
-    if (value !== undefined && !(Symbol.iterator in Object(value) || Symbol.asyncIterator in Object(value)))
+    if (value !== undefined && !areBatches(value))
       throw new OptionError(`${name} must be batches: an array of them, or a loader`);
+}
+
+function areBatches(value: unknown): boolean {
+  return typeof value === "object" && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value);
 }
 
 /** Checks what all optimisers share. @throws OptionError */
@@ -321,7 +316,7 @@ function regularizationOf(
 } {
   checkBoolean("noregul", noregul);
   if (ridge !== undefined) checkNonNegative("ridge", ridge);
-  if (nesterov) refuseUnknown("nesterov", nesterov, ["use", "dampingInt", "momOrder3"]);
+  if (nesterov !== undefined) refuseUnknown("nesterov", nesterov, ["use", "dampingInt", "momOrder3"]);
   const other = noregul ? "noregul" : ridge !== undefined ? "ridge" : undefined;
   const { use = other === undefined, dampingInt, momOrder3 } = nesterov ?? {};
   checkBoolean("nesterov.use", use);
@@ -338,10 +333,13 @@ function regularizationOf(
   return { regularization: { dampingInt: dampingInt ?? otherwise }, momOrder3: momOrder3 ?? 0 };
 }
 
+function sgd(momentum: number = 0.9, dampening: number = momentum): Updater {
+  return new SGDUpdater({ momentum, dampening });
+}
+
 function updaterOf({ updater, momentum, momentumDamp }: NewtonSummaryOptions): Updater {
   if (momentum === 0 && momentumDamp) throw new OptionError("momentumDamp would be ignored with momentum 0");
-  if (updater === undefined)
-    return new SGDUpdater({ momentum: momentum ?? 0.9, dampening: momentumDamp ?? momentum ?? 0.9 });
+  if (updater === undefined) return sgd(momentum, momentumDamp);
   checkUpdater(updater);
   for (const [name, value] of Object.entries({ momentum, momentumDamp }))
     if (value !== undefined) throw new OptionError(`${name} would be ignored beside updater: give it to the updater`);

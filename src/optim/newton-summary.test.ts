@@ -128,10 +128,16 @@ describe("the method", () => {
     expect([...optimizer.learningRates]).toEqual([...rates].map((rate) => rate * 0.5));
     optimizer.damping = [1, 2, 3, 4];
     expect([...optimizer.learningRates]).toEqual([...rates].map((rate, s) => rate * (s + 1)));
-    expect(() => (optimizer.damping = [1, 2])).toThrow(
-      /damping must be one number, or one for each of 4 groups; found 2/,
-    );
-    expect(() => (optimizer.damping = [1, 2, 0, 1])).toThrow(/damping must be a number above 0; found 0/);
+    const refused = (value: unknown, found: string): void =>
+      expect(() => (optimizer.damping = value as number)).toThrow(
+        new OptionError(`damping must be a number above 0, or a list of one for each of 4 groups; found ${found}`),
+      );
+    refused([1, 2], "1,2");
+    refused([1, 2, 0, 1], "1,2,0,1");
+    refused("auto", "auto");
+    refused(null, "null");
+    refused(["1", 2, 3, 4], "1,2,3,4");
+    expect([...optimizer.damping]).toEqual([1, 2, 3, 4]);
     const wrong = NewtonSummary.create(classifier(), losses.nll, { ...options, damping: [1] });
     await expect(wrong).rejects.toThrow(OptionError);
   });
@@ -438,9 +444,18 @@ describe("numbers that are not finite", () => {
 describe("options", () => {
   test.each<[object, RegExp]>([
     [{ dampning: 1 }, /unknown option "dampning"/],
-    [{ damping: 0 }, /damping must be a number above 0; found 0/],
-    [{ damping: Number.NaN }, /damping must be/],
-    [{ periodHg: 0 }, /periodHg must be a whole number, 1 or more/],
+    [{ damping: 0 }, /damping must be "auto", a number above 0, or a list of one for each of 4 groups; found 0/],
+    [{ damping: Number.NaN }, /damping must be .*; found NaN/],
+    [{ damping: null }, /damping must be "auto", .*; found null/],
+    [{ damping: "AUTO" }, /damping must be "auto", .*; found AUTO/],
+    [{ periodHg: 0 }, /periodHg must be "auto" or a whole number, 1 or more; found 0/],
+    [{ periodHg: "AUTO" }, /periodHg must be "auto" or a whole number, 1 or more; found AUTO/],
+    [{ nesterov: { dampingInt: null } }, /nesterov.dampingInt must be a number of at least 0; found null/],
+    [{ nesterov: { dampingInt: "auto" } }, /nesterov.dampingInt must be a number of at least 0; found auto/],
+    [{ nesterov: null }, /nesterov: expected an object of options \(use, dampingInt, momOrder3\); found null/],
+    [{ diagonal: null }, /diagonal must be true or false; found null/],
+    [{ momentum: null }, /momentum must be at least 0 and below 1; found null/],
+    [{ hgData: "auto" }, /hgData must be batches/],
     [{ momLrs: 1 }, /momLrs must be at least 0 and below 1/],
     [{ movavg: -0.1 }, /movavg must be/],
     [{ ridge: -1, nesterov: { use: false } }, /ridge must be/],

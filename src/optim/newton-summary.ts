@@ -7,8 +7,9 @@ import { checkNonNegative, checkPositive } from "../util/options.ts";
 import { Queue } from "../util/queue.ts";
 import { adapt } from "./adapt.ts";
 import { type AutoState, copied, decrementOf, type Seen, Spread } from "./auto-damping.ts";
+import { dampingByGroup, multiplied, Turned } from "./damping.ts";
 import { checkWatched } from "./loss-of.ts";
-import { dampingByGroup, type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
+import { type NewtonSettings, type NewtonSummaryOptions, newtonSettings } from "./newton-options.ts";
 import { runsOf, stepInput } from "./parted-batch.ts";
 import { inOneRun, propose, type StepSource } from "./propose.ts";
 import { firstRates, nextRates, type RateState, takesOrder3 } from "./rate-state.ts";
@@ -64,8 +65,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   readonly #queue = new Queue();
   readonly #warned = new Set<string>();
   #rates: RateState = firstRates();
-  #damping: Float64Array;
-  #dampingInt: number | undefined;
+  readonly #damping: Turned<Float64Array>;
+  readonly #dampingInt: Turned<number | undefined>;
   #auto: AutoState | undefined;
   #period: number | undefined;
   readonly #schedules: Schedule[] = [];
@@ -77,11 +78,11 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     this.#stepper = stepper;
     this.#settings = settings;
     this.#options = options;
-    this.#damping = dampingByGroup(settings.damping, this.groups.length);
+    this.#damping = new Turned(dampingByGroup(settings.damping, this.groups.length, '"auto", '));
     if (settings.auto) this.#auto = { successes: 0, watches: [] };
     if (settings.periodHg !== "auto") this.#period = settings.periodHg;
     const { regularization } = settings.solve;
-    this.#dampingInt = "dampingInt" in regularization ? regularization.dampingInt : undefined;
+    this.#dampingInt = new Turned("dampingInt" in regularization ? regularization.dampingInt : undefined);
   }
 
   /**
@@ -110,7 +111,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
   /** The rate of each group that the next step applies to the updater's direction, damping included. */
   get learningRates(): Float64Array {
-    return this.#applied(this.#rates, this.#damping);
+    return this.#applied(this.#rates, this.#damping.value);
   }
 
   /** Whether λ₁ adapts by itself. */
@@ -120,33 +121,34 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
 
   /** λ₁ of each group, a copy. */
   get damping(): Float64Array {
-    return this.#damping.slice();
+    return this.#damping.value.slice();
   }
 
   /**
-   * Changes λ₁, and with it the rates, from the next step on: one number, or one for each group. If it adapts it goes on from there.
+   * Changes λ₁, and with it the rates, from the next step on, also while one is under way: one number, or one for each group. If it
+   * adapts it goes on from there.
    * @throws OptionError
    */
   set damping(value: number | ArrayLike<number>) {
-    this.#damping = dampingByGroup(value, this.groups.length);
+    this.#damping.set(dampingByGroup(value, this.groups.length));
   }
 
-  /** Multiplies the damping, and with it the rates, from the next step on. @throws OptionError */
+  /** Multiplies the damping, and with it the rates, from the next step on; it stays a number above 0. @throws OptionError */
   dampingMul(factor: number): void {
     checkPositive("dampingMul", factor);
-    this.#damping = this.#damping.map((value) => value * factor);
+    this.#damping.set(this.#damping.value.map((value) => multiplied(value, factor)));
   }
 
   /** λ_int of the cubic regularisation; undefined without it. */
   get dampingInt(): number | undefined {
-    return this.#dampingInt;
+    return this.#dampingInt.value;
   }
 
   /** Changes λ_int from the next summary on. @throws OptionError */
   set dampingInt(value: number) {
-    if (this.#dampingInt === undefined) throw new OptionError("dampingInt would be ignored with nesterov.use false");
+    if (this.dampingInt === undefined) throw new OptionError("dampingInt would be ignored with nesterov.use false");
     checkNonNegative("dampingInt", value);
-    this.#dampingInt = value;
+    this.#dampingInt.set(value);
   }
 
   /** Steps from one summary to the next; undefined where it is "auto" and no summary was taken yet. */
@@ -218,7 +220,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
         ...this.#identity(),
         step: this.#step,
         damping: this.damping,
-        ...(this.#dampingInt === undefined ? {} : { dampingInt: this.#dampingInt }),
+        ...(this.dampingInt === undefined ? {} : { dampingInt: this.dampingInt }),
         rates: structuredClone(this.#rates),
         ...(this.#settings.periodHg === "auto" && this.#period !== undefined && { period: this.#period }),
         ...(this.#auto && { auto: structuredClone(this.#auto) }),
@@ -235,6 +237,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
    * schedule or version; then nothing changed.
    */
   restore(saved: unknown): Promise<void> {
+    const [setDamping, setDampingInt] = [this.#damping.begin(), this.#dampingInt.begin()];
     return this.#queue.run(async () => {
       this.#assertAlive();
       checkState(this.#identity(), saved, (found) => ({
@@ -248,8 +251,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       });
       await this.#restoreParts(state, () => this.#onEngine(() => this.#stepper.restore(stepper)));
       this.#step = step;
-      this.#damping = damping.slice();
-      this.#dampingInt = dampingInt;
+      setDamping(damping.slice());
+      setDampingInt(dampingInt);
       this.#rates = structuredClone(rates);
       this.#auto = structuredClone(auto);
       if (this.#settings.periodHg === "auto") this.#period = period;
@@ -380,14 +383,15 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
         this.#stepper.discard(proposal);
         throw error;
       });
-      const { rates, record, damping, auto, taken } = considered;
+      const { rates, record, damping, setDamping, auto, taken } = considered;
       const loss = await this.#stepper.take(proposal, considered.moved);
       this.#rates = rates;
-      this.#damping = damping;
+      setDamping(damping);
       this.#auto = auto;
       if ("batch" in input) this.#period ??= periodOf(this.#stepper.parts, this.#settings, input.batch, taken);
       this.#report(record, proposal.norms);
-      return { step: this.#step, loss: loss ?? Number.NaN, learningRates: this.learningRates, update: record };
+      const learningRates = this.#applied(rates, damping);
+      return { step: this.#step, loss: loss ?? Number.NaN, learningRates, update: record };
     });
   }
 
@@ -395,17 +399,19 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
   async #considered(proposal: Proposal, batches: HgBatches, signal: AbortSignal | undefined): Promise<Considered> {
     const { rates, record, seen, samples } = await this.#nextRates(proposal, batches, signal);
     const taken = { ...(seen[0]!.batch && { batch: seen[0]!.batch }), samples, watched: seen.length };
+    const setDamping = this.#damping.begin();
+    const { value: damping } = this.#damping;
     if (!this.#auto) {
-      const moved = await this.#stepper.moved(proposal, this.#applied(rates, this.#damping));
-      return { rates, record, damping: this.#damping, auto: undefined, moved, taken };
+      const moved = await this.#stepper.moved(proposal, this.#applied(rates, damping));
+      return { rates, record, damping, setDamping, auto: undefined, moved, taken };
     }
     const decrement = decrementOf(record);
     const latest = seen.map((each) => ({ ...each, ...(each.batch && { batch: copied(each.batch) }), decrement }));
     const mode = this.#settings.summaryMode;
-    const ratesAt = (damping: Float64Array): Float64Array => this.#applied(rates, damping);
+    const ratesAt = (each: Float64Array): Float64Array => this.#applied(rates, each);
     const attempt = { proposal, mode, ratesAt, latest, period: this.#period ?? 1, signal };
-    const tried = await adapt(this.#stepper, attempt, this.#auto, this.#damping);
-    return { rates, record, ...tried, taken };
+    const tried = await adapt(this.#stepper, attempt, this.#auto, damping);
+    return { rates, record, setDamping, ...tried, taken };
   }
 
   /** The summary along a proposal's directions, and the rates that follow; nothing is changed. */
@@ -426,10 +432,11 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
       const size = batch ? samplesOf(batch) : 1;
       samples += size;
       mean.add(size, part);
-      const parts = batch ? runsOf(batch, this.#stepper.microbatch) : [1];
+      const most = Math.min(this.#stepper.microbatch ?? size, this.#settings.microbatch ?? size);
+      const parts = batch ? runsOf(batch, most) : [1];
       spread.add({ ...(batch && { batch: { x: batch.x, y: batch.y } }), parts, random, loss: part.loss });
     }
-    const solve = this.#dampingInt === undefined ? {} : { regularization: { dampingInt: this.#dampingInt } };
+    const solve = this.dampingInt === undefined ? {} : { regularization: { dampingInt: this.dampingInt } };
     const settings = { ...this.#settings, solve: { ...this.#settings.solve, ...solve } };
     return { ...nextRates(this.#rates, mean.result(), proposal.norms, settings), seen: spread.kept, samples };
   }
@@ -484,6 +491,8 @@ interface Considered {
   readonly rates: RateState;
   readonly record: UpdateRecord;
   readonly damping: Float64Array;
+  /** Makes it the optimiser's, unless its user has set another one since. */
+  readonly setDamping: (damping: Float64Array) => void;
   readonly auto: AutoState | undefined;
   /** What the summary was taken of. */
   readonly taken: Taken;

@@ -8,6 +8,7 @@ import {
   readOptions,
 } from "../util/options.ts";
 import { anything, listOf, real, record, whole } from "../util/schema.ts";
+import { multiplied } from "./damping.ts";
 import { firstDifference } from "./saved-state.ts";
 
 /** What a schedule turns: a `NewtonSummary`. */
@@ -209,7 +210,7 @@ function multiply(
   eps: number,
 ): void {
   const turned = (value: number, i: number): number => {
-    const next = Math.max(value * factor, typeof min === "number" ? min : min[i]!);
+    const next = Math.max(multiplied(value, factor), typeof min === "number" ? min : min[i]!);
     return (factor < 1 ? value - next : next - value) > eps ? next : value;
   };
   if (applyTo === "damping") target.damping = target.damping.map(turned);

@@ -14,16 +14,18 @@ export function refuseUnknown(where: string, options: object, known: readonly st
 
 /**
  * Asserts that an option is a whole number, `least` or more.
+ * @param also what it takes beside them, for the error.
  * @throws OptionError naming the option and the value found.
  */
 export function checkWhole(
   name: string,
   value: unknown,
   least: number = Number.MIN_SAFE_INTEGER,
+  also: string = "",
 ): asserts value is number {
   if (Number.isSafeInteger(value) && (value as number) >= least) return;
   const bound = least === Number.MIN_SAFE_INTEGER ? "" : `, ${least} or more`;
-  throw new OptionError(`${name} must be a whole number${bound}; found ${String(value)}`);
+  throw new OptionError(`${name} must be ${also}a whole number${bound}; found ${String(value)}`);
 }
 
 /**
@@ -106,7 +108,7 @@ export function readOptions<T extends object>(where: string, options: T, table: 
   refuseUnknown(where, options, names);
   const values = names.map((name) => {
     const [otherwise, check] = table[name];
-    const value = options[name] ?? otherwise;
+    const value = options[name] === undefined ? otherwise : options[name];
     check(`${where}: ${name}`, value);
     return [name, value] as const;
   });
