@@ -15,6 +15,7 @@ import {
   RMSpropUpdater,
   ScheduleFreeAdamWUpdater,
   SGDUpdater,
+  StochasticHvUpdater,
   summaryBatchSize,
   type TrainingOptimizer,
   type Updater,
@@ -33,9 +34,13 @@ export interface OptimizerSettings {
   readonly damping?: number | "auto";
   readonly "damping-int"?: number;
   readonly period?: number | "auto";
+  readonly "period-order3"?: number;
   readonly "mom-lrs"?: number;
   readonly "summary-batch-size"?: number | "auto";
   readonly partition?: string;
+  readonly "direction-lr"?: number;
+  readonly "direction-ridge"?: number;
+  readonly "step-microbatch"?: number;
 }
 
 /** What an optimiser is made for. */
@@ -48,11 +53,13 @@ export interface Parts {
   readonly batchSize: number;
 }
 
+/** The options of an optimiser, with their defaults. */
+export type OptimizerTakes = Defaults<Omit<OptimizerSettings, "seed">>;
+
 interface OptimizerEntry {
   /** What a run calls it. */
   readonly title: string;
-  /** Its options, with their defaults. */
-  readonly takes: Defaults<Omit<OptimizerSettings, "seed">>;
+  readonly takes: OptimizerTakes;
   /** Why it has no use for the options of others. */
   readonly because?: string;
   /** Defaults of other options that suit it. */
@@ -60,22 +67,27 @@ interface OptimizerEntry {
   readonly create: (settings: OptimizerSettings, parts: Parts) => Promise<TrainingOptimizer>;
 }
 
+/** The options of NewtonSummary. */
+const NEWTON = {
+  damping: "auto",
+  // What suits the damping.
+  "damping-int": undefined,
+  "mom-lrs": undefined,
+  period: 10,
+  "period-order3": 1,
+  "summary-batch-size": 1000,
+  partition: "canonical",
+  "step-microbatch": undefined,
+} as const;
+
 /** The optimisers of `grnewt train`. */
 export const OPTIMIZERS = {
-  newton: {
-    title: "NewtonSummary",
-    takes: {
-      damping: "auto",
-      // What suits the damping.
-      "damping-int": undefined,
-      "mom-lrs": undefined,
-      period: 10,
-      "summary-batch-size": 1000,
-      partition: "canonical",
-    },
-    because: ", which finds its own learning rates",
-    create: createNewton,
-  },
+  newton: withSummaries("NewtonSummary", NEWTON, () => new SGDUpdater({ momentum: 0.9, dampening: 0.9 })),
+  "newton-hv": withSummaries(
+    "NewtonStochasticHv",
+    { ...NEWTON, "direction-lr": 0.1, "direction-ridge": 1 },
+    ({ "direction-lr": lr, "direction-ridge": ridge }) => new StochasticHvUpdater({ lr: lr!, ridge: ridge! }),
+  ),
   sgd: withRate("SGD", { lr: 0.1, momentum: 0.9, "weight-decay": 0 }, (given) => new SGDUpdater(given)),
   adam: withRate("Adam", { lr: 1e-3, "weight-decay": 0 }, (given) => new AdamUpdater(given)),
   adamw: withRate("AdamW", { lr: 1e-3, "weight-decay": 0.01 }, (given) => new AdamWUpdater(given)),
@@ -94,24 +106,23 @@ export const OPTIMIZERS = {
   prodigy: withRate("Prodigy", { lr: 1, "weight-decay": 0 }, (given) => new ProdigyUpdater(given)),
   lbfgs: {
     title: "L-BFGS",
-    takes: { lr: 1, "max-iter": 20, "history-size": 10 },
+    takes: { lr: 1, "max-iter": 20, "history-size": 10, "step-microbatch": undefined },
     // Curvature that is taken from differences of gradients drowns in the noise of small batches.
     suits: { "batch-size": 1000 },
-    create: ({ lr, "max-iter": maxIter, "history-size": historySize }, { model, loss, engine }) =>
-      LBFGS.create(model, loss, { ...quiet(engine), lr: lr!, maxIter: maxIter!, historySize: historySize! }),
+    create: (settings, { model, loss, engine }) => {
+      const { lr, "max-iter": maxIter, "history-size": historySize } = settings;
+      const own = { lr: lr!, maxIter: maxIter!, historySize: historySize! };
+      return LBFGS.create(model, loss, { ...common(settings, engine), ...own });
+    },
   },
   kfac: {
     title: "K-FAC",
     takes: { lr: 0.003, momentum: 0.9, "weight-decay": 0, damping: 0.03 },
-    create: ({ seed, lr, momentum, damping, "weight-decay": weightDecay }, { model, loss, engine }) =>
-      KFAC.create(model, loss, {
-        ...quiet(engine),
-        seed,
-        lr: lr!,
-        momentum: momentum!,
-        weightDecay: weightDecay!,
-        damping: damping as number,
-      }),
+    create: (settings, { model, loss, engine }) => {
+      const { seed, lr, momentum, damping, "weight-decay": weightDecay } = settings;
+      const own = { seed, lr: lr!, momentum: momentum!, weightDecay: weightDecay!, damping: damping as number };
+      return KFAC.create(model, loss, { ...common(settings, engine), ...own });
+    },
   },
 } satisfies Record<string, OptimizerEntry>;
 
@@ -128,9 +139,9 @@ export function shuffled(data: Dataset, batchSize: number, seed: number): Loader
   return data.loader({ batchSize, shuffle: true, seed, dropLast: batchSize > 1 && data.length % batchSize === 1 });
 }
 
-/** What an optimiser would log is in the run's events too, from which the display warns. */
-function quiet(engine: Engine) {
-  return { engine, log: () => {} };
+/** What all optimisers are given. What they would log is in the run's events too, from which the display warns. */
+function common({ "step-microbatch": stepMicrobatch }: OptimizerSettings, engine: Engine) {
+  return { engine, log: () => {}, ...(stepMicrobatch !== undefined && { stepMicrobatch }) };
 }
 
 interface RateSettings {
@@ -152,26 +163,43 @@ function withRate<Takes extends RateSettings>(
 ): OptimizerEntry & { readonly takes: Takes } {
   return {
     title,
-    takes,
-    create: ({ lr, momentum, "weight-decay": weightDecay }, { model, loss, engine }) => {
+    takes: { ...takes, "step-microbatch": undefined },
+    create: (settings, { model, loss, engine }) => {
+      const { lr, momentum, "weight-decay": weightDecay } = settings;
       const own = { weightDecay, ...("momentum" in takes && { momentum }) } as UpdaterSettings<Takes>;
-      return Optimizer.create(model, loss, { ...quiet(engine), updater: updater(own), lr: lr! });
+      return Optimizer.create(model, loss, { ...common(settings, engine), updater: updater(own), lr: lr! });
     },
+  };
+}
+
+/** NewtonSummary with some updater. */
+function withSummaries(
+  title: string,
+  takes: OptimizerTakes,
+  updater: (settings: OptimizerSettings) => Updater,
+): OptimizerEntry {
+  return {
+    title,
+    takes,
+    because: ", which finds its own learning rates",
+    create: (settings, parts) => createNewton(settings, updater(settings), parts),
   };
 }
 
 async function createNewton(
   settings: OptimizerSettings,
+  updater: Updater,
   { model, loss, engine, train, batchSize }: Parts,
 ): Promise<TrainingOptimizer> {
   const name = settings.partition!;
   const { seed, "mom-lrs": momLrs, "damping-int": dampingInt, "summary-batch-size": asked } = settings;
   const options: NewtonSummaryOptions = {
-    ...quiet(engine),
+    ...common(settings, engine),
     partition: forOption("partition", name, () => partition.byName(model, name)),
-    updater: new SGDUpdater({ momentum: 0.9, dampening: 0.9 }),
+    updater,
     damping: settings.damping!,
     periodHg: settings.period!,
+    periodOrder3: settings["period-order3"]!,
     ...(momLrs !== undefined && { momLrs }),
     ...(dampingInt !== undefined && { nesterov: { dampingInt } }),
   };

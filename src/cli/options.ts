@@ -8,8 +8,8 @@ export interface OptionSpec<T> {
   readonly help: string;
   /** What the help names as the default. */
   readonly otherwise?: string;
-  /** Reads the text. @throws OptionError */
-  readonly read: (text: string, name: string) => T;
+  /** Reads the text. `also` says what else the option takes. @throws OptionError */
+  readonly read: (text: string, name: string, also?: string) => T;
 }
 
 /** The options of a command by name, without the dashes. */
@@ -26,11 +26,11 @@ export interface Given<Table extends OptionTable> {
 
 /** A whole number from `least` to `most`. */
 export function whole(least: number, most: number = Number.MAX_SAFE_INTEGER): OptionSpec<number>["read"] {
-  return (text, name) => {
+  return (text, name, also = "") => {
     const value = Number(text);
     if (/^-?\d+$/.test(text) && value >= least && value <= most) return value;
     const range = most === Number.MAX_SAFE_INTEGER ? `${least} or more` : `from ${least} to ${most}`;
-    throw new OptionError(`--${name} must be a whole number, ${range}; found "${text}"`);
+    throw new OptionError(`--${name} must be ${also}a whole number, ${range}; found "${text}"`);
   };
 }
 
@@ -47,10 +47,10 @@ export function forOption<T>(name: string, value: string, task: () => T): T {
 
 /** A number for which `holds`, which `range` says in words. */
 export function real(range: string, holds: (value: number) => boolean): OptionSpec<number>["read"] {
-  return (text, name) => {
+  return (text, name, also = "") => {
     const value = Number(text);
     if (/\d/.test(text) && Number.isFinite(value) && holds(value)) return value;
-    throw new OptionError(`--${name} must be a number ${range}; found "${text}"`);
+    throw new OptionError(`--${name} must be ${also}a number ${range}; found "${text}"`);
   };
 }
 

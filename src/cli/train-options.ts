@@ -5,7 +5,7 @@ import { activations } from "../nn/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { DATASETS, datasetEntry } from "./datasets.ts";
 import { checkKind, MODELS, modelEntry } from "./models.ts";
-import { OPTIMIZERS, optimizerEntry } from "./optimizers.ts";
+import { OPTIMIZERS, type OptimizerTakes, optimizerEntry } from "./optimizers.ts";
 import {
   type Defaults,
   flag,
@@ -27,7 +27,7 @@ const nonNegative = real("of at least 0", (value) => value >= 0);
 const orAuto =
   (read: OptionSpec<number>["read"]): OptionSpec<number | "auto">["read"] =>
   (value, name) =>
-    value === "auto" ? value : read(value, name);
+    value === "auto" ? value : read(value, name, "auto or ");
 const share = real("from 0 to below 1", (value) => value >= 0 && value < 1);
 
 /** The options of `grnewt train`, as its help shows them. */
@@ -97,13 +97,13 @@ export const TRAIN_GROUPS = {
   optimiser: {
     optimizer: {
       value: "NAME",
-      help: `${listed(namesOf(OPTIMIZERS))}; newton is NewtonSummary, which finds its own learning rates`,
+      help: `${listed(namesOf(OPTIMIZERS))}; newton is NewtonSummary, which finds its own learning rates; newton-hv is it along a direction learned from products with the Hessian, and has all of newton's options`,
       otherwise: "newton",
       read: oneOf(namesOf(OPTIMIZERS)),
     },
     lr: {
       value: "X",
-      help: "of all others: learning rate; of prodigy a factor, of lbfgs the first step that a line search tries",
+      help: "of all but newton and newton-hv: learning rate; of prodigy a factor, of lbfgs the first step that a line search tries",
       otherwise: defaultsOf("lr"),
       read: positive,
     },
@@ -115,7 +115,7 @@ export const TRAIN_GROUPS = {
     },
     "weight-decay": {
       value: "X",
-      help: "all but newton and lbfgs: this much of the weights is added to their gradient or direction",
+      help: "of all but newton, newton-hv and lbfgs: this much of the weights is added to their gradient or direction",
       otherwise: defaultsOf("weight-decay"),
       read: nonNegative,
     },
@@ -149,6 +149,12 @@ export const TRAIN_GROUPS = {
       otherwise: "10; vgg, resnet18 and transformer auto",
       read: orAuto(whole(1)),
     },
+    "period-order3": {
+      value: "N",
+      help: "newton: third derivatives are taken in every N-th summary only; the others cost less",
+      otherwise: defaultsOf("period-order3"),
+      read: whole(1),
+    },
     "mom-lrs": {
       value: "X",
       help: "newton: how much of the previous learning rates is kept",
@@ -166,6 +172,24 @@ export const TRAIN_GROUPS = {
       help: "newton: the groups of parameters: canonical (each tensor one), scalars (each number one), trivial, wb, modules, modules-N, blocks-N or alternate-N",
       otherwise: "canonical; transformer modules-2, each block one",
       read: text,
+    },
+    "direction-lr": {
+      value: "X",
+      help: "newton-hv: how fast the direction is learned",
+      otherwise: defaultsOf("direction-lr"),
+      read: positive,
+    },
+    "direction-ridge": {
+      value: "X",
+      help: "newton-hv: what is added to the Hessian's diagonal",
+      otherwise: defaultsOf("direction-ridge"),
+      read: nonNegative,
+    },
+    "step-microbatch": {
+      value: "N",
+      help: "of all but kfac: samples in one run of a step at most; larger batches are run in parts, and their gradients added up",
+      otherwise: "all",
+      read: whole(1),
     },
   },
   run: {
@@ -281,8 +305,9 @@ function settingsOf(given: Partial<TrainSettings>): TrainSettings {
   const settings = { ...defaults, ...Object.fromEntries(suited), ...given };
   if (needs !== undefined && settings.data === undefined)
     throw new OptionError(`--dataset ${dataset} needs --data PATH: ${needs}`);
-  if (optimizer !== "newton" && settings.damping === "auto")
-    throw new OptionError(`--damping auto is for newton; ${optimizer} needs a number`);
+  const adapt = namesOf(OPTIMIZERS).filter((name) => optimizerEntry(name).takes.damping === "auto");
+  if (settings.damping === "auto" && !adapt.includes(optimizer))
+    throw new OptionError(`--damping auto is for ${listed(adapt, "and")}; ${optimizer} needs a number`);
   // A run can be resumed from another folder.
   const data = settings.data === undefined ? {} : { data: resolve(settings.data) };
   const known = Object.entries({ ...settings, ...data }).filter(([, value]) => value !== undefined);
@@ -307,7 +332,7 @@ function refuseIgnored(chosen: Chosen, given: readonly string[]): void {
 }
 
 /** The optimisers' defaults of an option, for its help: "0.1; adam 0.001, lion 0.0001". */
-function defaultsOf(option: "lr" | "momentum" | "weight-decay" | "damping" | "max-iter" | "history-size"): string {
+function defaultsOf(option: keyof OptimizerTakes): string {
   const takers = namesOf(OPTIMIZERS).flatMap((name) => {
     const value = optimizerEntry(name).takes[option];
     return value === undefined ? [] : [{ name, value }];
