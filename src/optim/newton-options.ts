@@ -42,7 +42,10 @@ export type NonFinitePolicy = "throw" | "skip";
 export interface CommonOptions {
   /** The default engine if none is named. */
   readonly engine?: Engine;
-  /** The largest norm of the whole gradient; a longer one is scaled down. None by default. */
+  /**
+   * The largest norm of the whole gradient; a longer one is scaled down. None by default. In float32, squares overflow from entries of
+   * 1e19 on: such a gradient counts as not finite.
+   */
   readonly clipGradNorm?: number;
   /**
    * The most samples in one run of a step; all by default. Larger batches are run in parts, whose gradients are added up: exact where

@@ -4,7 +4,7 @@ import { ReferenceEngine } from "../engine/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
 import { fromFunction, losses, type Module } from "../nn/index.ts";
 import { partition, valueAndGrad } from "../summary/index.ts";
-import { DataError, ShapeError, StateError } from "../util/errors.ts";
+import { DataError, NonFiniteError, ShapeError, StateError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
 import {
   AdamUpdater,
@@ -53,6 +53,24 @@ test("a step on a batch and one on its gradient are the same, clipped or not", a
     }
     expect(await b.stateDict()).toEqual(await a.stateDict());
   }
+});
+
+test("a gradient whose norm overflows is refused, not taken for 0", async () => {
+  const model = classifier();
+  const before = await model.stateDict();
+  const { gradient } = await valueAndGrad(model, losses.nll, labelled(6), { engine });
+  const grown = (factor: number) =>
+    Object.fromEntries(
+      Object.entries(gradient).map(([name, { shape, data }]) => [name, { shape, data: data.map((g) => g * factor) }]),
+    );
+  const optimizer = await make(model, { engine: single, updater: new SGDUpdater(), lr: 0.1, clipGradNorm: 1 });
+  await expect(optimizer.step({ gradient: grown(1e21) })).rejects.toThrow(NonFiniteError);
+  expect(await model.stateDict()).toEqual(before);
+  await optimizer.step({ gradient: grown(1e15) });
+  const moved = Object.entries(await model.stateDict()).flatMap(([name, { data }]) =>
+    [...data].map((value, i) => Number(value) - Number(before[name]!.data[i])),
+  );
+  expect(Math.hypot(...moved)).toBeCloseTo(0.1, 5);
 });
 
 test("resumes bit for bit", async () => {

@@ -170,13 +170,15 @@ function given(b: Builder, parts: StepParts): Slopes {
   return { slopes: inputs(names.gradient), products, assigned: [], needs: NO_NEEDS };
 }
 
-/** `torch.nn.utils.clip_grad_norm_`: all gradients times min(1, bound / (norm + 1e-6)). */
+/** `torch.nn.utils.clip_grad_norm_`: all gradients times min(1, bound / (norm + 1e-6)), NaN where their squares overflow. */
 function clipped(b: Builder, slopes: readonly Node[], bound: number): Node[] {
   const norm = sqrt(
     b,
     slopes.map((slope) => sum(b, mul(b, slope, slope))).reduce((x, y) => add(b, x, y)),
   );
-  const factor = scale(b, reciprocal(b, shift(b, norm, 1e-6)), bound);
+  // ∞ − ∞: without it an infinite norm would make a step of 0, and nobody would know.
+  const lost = sub(b, norm, norm);
+  const factor = add(b, scale(b, reciprocal(b, shift(b, norm, 1e-6)), bound), lost);
   const one = scalar(b, 1);
   const bounded = where(b, greater(b, factor, one), one, factor);
   return slopes.map((slope) => mul(b, slope, bounded));
