@@ -22,6 +22,9 @@ describe("options of train", () => {
     });
     expect(trainRequest(words("--optimizer adam"))).toMatchObject({ settings: { lr: 0.001 } });
     expect(trainRequest(words("--optimizer sgd"))).toMatchObject({ settings: { lr: 0.1 } });
+    expect(trainRequest(words("--optimizer newton-hv --model vgg-a"))).toMatchObject({
+      settings: { damping: "auto", period: "auto", "direction-lr": 0.03, "direction-ridge": 3 },
+    });
   });
 
   test("have the values that suit the optimiser where none are given", () => {

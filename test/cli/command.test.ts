@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { OPTIMIZERS } from "../../src/cli/optimizers.ts";
 import { decodeSafetensors } from "../../src/interop/index.ts";
 import { RunDirectory, readMetrics } from "../../src/train/file-store.ts";
-import type { StepEvent, TrainEvent } from "../../src/train/index.ts";
+import type { EpochEvent, StepEvent, TrainEvent } from "../../src/train/index.ts";
 import { type Outcome, runCommand } from "../support/command.ts";
 
 const TINY = ["--limit", "240", "--batch-size", "20", "--summary-batch-size", "100", "--threads", "1"];
@@ -127,6 +127,16 @@ test.each(OTHERS)("%s runs too", async (optimizer) => {
   expect(readMetrics(run("one")).find(({ type }) => type === "epoch")).toMatchObject({
     learningRates: expect.arrayContaining([0.01]),
   });
+});
+
+test("newton-hv runs and goes on", async () => {
+  const args = ["--optimizer", "newton-hv", "--step-microbatch", "7", "--period-order3", "2", ...TINY];
+  expect((await grnewt(["train", ...args, "--epochs", "1", "--out", "one"])).status).toBe(0);
+  expect((await grnewt(["train", "--resume", "one", "--epochs", "2"])).status).toBe(0);
+  const epochs = readMetrics(run("one")).filter(({ type }) => type === "epoch") as EpochEvent[];
+  expect(epochs).toHaveLength(2);
+  // At first it is the logarithm of 10, 2.3.
+  for (const { trainLoss } of epochs) expect(trainLoss).toBeLessThan(1);
 });
 
 test("the weights to use are saved, those that are trained are in the checkpoint", async () => {
