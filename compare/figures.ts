@@ -1,5 +1,5 @@
 import * as Plot from "@observablehq/plot";
-import { mean, median } from "../bench/measure.ts";
+import { median } from "../bench/measure.ts";
 import {
   arranged,
   axes,
@@ -14,7 +14,7 @@ import {
 import { logTicks } from "../src/report/scale.ts";
 import { printTheme as theme } from "../src/report/theme.ts";
 import { ENTRIES, type EntryName, entryOf } from "./entries.ts";
-import type { Sensitivity, Trial } from "./summary.ts";
+import { meanCurve, type Sensitivity, type Trial } from "./summary.ts";
 
 const PANEL: Size = { width: 560, height: 400 };
 const MARGIN = { marginTop: 34, marginLeft: 58, marginBottom: 40 };
@@ -49,15 +49,11 @@ interface Line {
 /** The training losses of trials against epochs or seconds, each the mean over its seeds. */
 function lossPanel(title: string, trials: readonly Trial[], along: "epoch" | "seconds"): string {
   const lines = trials.map(({ entry, results, timing }): Line => {
-    const length = Math.min(...results.map(({ points }) => points.length));
-    const looks = results[0]!.points.slice(0, length);
-    return {
-      entry,
-      points: looks.map(({ epoch, step }, i) => ({
-        x: along === "epoch" ? epoch : step * timing!.secondsPerStep,
-        y: mean(results.map(({ points }) => points[i]!.trainLoss)),
-      })),
-    };
+    const points = meanCurve(results).map(({ epoch, step, trainLoss }) => ({
+      x: along === "epoch" ? epoch : step * timing!.secondsPerStep,
+      y: trainLoss,
+    }));
+    return { entry, points };
   });
   const ends = lines.map(({ points }) => points.at(-1)!.x);
   const most = Math.min(Math.max(...ends), LONGEST * median(ends));

@@ -61,8 +61,8 @@ const HEAD = ["optimiser", "setting", "training loss", "to Adam's", "test accura
 const UNKNOWN = "–";
 
 /**
- * A table of each entry's results on a subject, usual and best ones, in Markdown. "To Adam's" is how long it took to the loss
- * that Adam's usual setting ends with.
+ * A table of each entry's results on a subject, usual and best ones, in Markdown. "To Adam's" is when the mean loss first
+ * was as low as that which Adam's usual setting ends with.
  */
 export function tableOf(choice: Choice, subject: SubjectName, results: Results): string[] {
   const adam = trialOf(choice, subject, "adam", "usual", results);
@@ -83,37 +83,45 @@ function rowOf({ entry, value, results, timing }: Trial, which: string, target: 
   const { title, setting } = entryOf(entry);
   const last = results.map(({ points }) => points.at(-1)!);
   const diverged = results.filter((result) => result.diverged !== undefined).length;
-  const arrivals = results.map(({ points }) => (Number.isFinite(target) ? arrivalAt(target, points) : undefined));
-  const arrived = arrivals.every((arrival) => arrival !== undefined);
+  const arrival = Number.isFinite(target) ? arrivalAt(target, meanCurve(results)) : undefined;
   return [
     title,
     `${setting} ${value} (${which})`,
     diverged > 0 ? `diverged (${diverged} of ${results.length})` : spread(results.map(finalLoss), formatLoss),
-    arrived ? arrivalText(arrivals, timing) : UNKNOWN,
+    arrival ? arrivalText(arrival, timing) : UNKNOWN,
     spread(
       last.map(({ testAccuracy }) => testAccuracy),
       formatPercent,
     ),
-    timing ? secondsUntil(last, timing) : UNKNOWN,
+    timing ? secondsUntil(mean(last.map(({ step }) => step)), timing) : UNKNOWN,
     timing ? timing.compilation.toFixed(1) : UNKNOWN,
     String(results.length),
   ];
 }
 
-type Arrival = Pick<Point, "epoch" | "step">;
-
-function arrivalText(arrivals: readonly Arrival[], timing: Timing | undefined): string {
-  const epochs = `${mean(arrivals.map(({ epoch }) => epoch)).toFixed(1)} epochs`;
-  return timing ? `${epochs}, ${secondsUntil(arrivals, timing)} s` : epochs;
+/** The losses of some runs of one length, in their mean. */
+export function meanCurve(results: readonly Result[]): readonly Looked[] {
+  const length = Math.min(...results.map(({ points }) => points.length));
+  return results[0]!.points.slice(0, length).map(({ epoch, step }, i) => {
+    return { epoch, step, trainLoss: mean(results.map(({ points }) => points[i]!.trainLoss)) };
+  });
 }
 
-/** The mean time of some steps from the start on. */
-function secondsUntil(steps: readonly Pick<Point, "step">[], { secondsPerStep }: Timing): string {
-  return (mean(steps.map(({ step }) => step)) * secondsPerStep).toFixed(1);
+type Looked = Pick<Point, "epoch" | "step" | "trainLoss">;
+
+type Arrival = Pick<Point, "epoch" | "step">;
+
+function arrivalText({ epoch, step }: Arrival, timing: Timing | undefined): string {
+  const epochs = `${epoch.toFixed(1)} epochs`;
+  return timing ? `${epochs}, ${secondsUntil(step, timing)} s` : epochs;
+}
+
+function secondsUntil(step: number, { secondsPerStep }: Timing): string {
+  return (step * secondsPerStep).toFixed(1);
 }
 
 /** When a loss was first met, on the straight line between two looks. */
-export function arrivalAt(target: number, points: readonly Point[]): Arrival | undefined {
+export function arrivalAt(target: number, points: readonly Looked[]): Arrival | undefined {
   const after = points.findIndex(({ trainLoss }) => trainLoss <= target);
   if (after <= 0) return points[after];
   const [from, to] = [points[after - 1]!, points[after]!];

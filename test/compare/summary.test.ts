@@ -32,7 +32,7 @@ test("4000 samples are timed after the first cycle, or two cycles where that is 
 test("a table holds each entry's usual and best setting, and when it came to Adam's loss", () => {
   const lines = tableOf(CHOICE, "lenet", results);
   expect(lines.slice(2)).toEqual([
-    "| Adam | lr 0.001 (usual) | 1.6000 ± 0.1414 | – | 40.00 % ± 0.00 % | 10.0 | 0.5 | 2 |",
+    "| Adam | lr 0.001 (usual) | 1.6000 ± 0.1414 | 1.0 epochs, 10.0 s | 40.00 % ± 0.00 % | 10.0 | 0.5 | 2 |",
     "| Adam | lr 0.003 (best) | 1.4000 | 0.7 epochs, 20.0 s | 40.00 % | 30.0 | 0.5 | 1 |",
     "| L-BFGS | batch-size 1000 (usual) | 1.2000 | 0.5 epochs | 40.00 % | – | – | 1 |",
   ]);
