@@ -258,6 +258,9 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
     one("[B,2,2] after", [floats([B, 2, 2])], (b, x) => o.pad(b, x, -2, 0, 1)),
     one("[2,B] outer", [floats([2, B])], (b, x) => o.pad(b, x, 0, 1, 1)),
     one("int", [ints([B, 2], below(9))], (b, x) => o.pad(b, x, 1, 1, 1)),
+    one("a sum of neighbours", [floats([B, 2]), floats([B, 3])], (b, x, y) =>
+      o.add(b, o.pad(b, y, 1, 3, 2), o.pad(b, x, 1, 1, 5)),
+    ),
   ],
   broadcast: [
     one("[] [3]", [floats([])], (b, x) => o.broadcast(b, x, [3])),
@@ -380,9 +383,6 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
   add: [
     ...pairwise(o.add),
     one("int", [ints([B, 2], below(9)), ints([2], below(9))], o.add),
-    one("neighbouring pads", [floats([B, 2]), floats([B, 3])], (b, x, y) =>
-      o.add(b, o.pad(b, y, 1, 3, 2), o.pad(b, x, 1, 1, 5)),
-    ),
     one("pads apart", [floats([B, 2]), floats([B, 3])], (b, x, y) =>
       o.add(b, o.pad(b, x, 1, 0, 4), o.pad(b, y, 1, 3, 0)),
     ),
