@@ -3,15 +3,17 @@
  * Every run is made in a process of its own, and kept in a file: what is done is not run again. How long steps take is measured
  * apart from the runs, which can therefore be made at once, on a busy machine or on several.
  */
+import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { machineFacts, warnIfBusy } from "../bench/machine.ts";
 import { buildCase, runCase } from "../bench/processes.ts";
+import { type DatasetName, datasetEntry } from "../src/cli/datasets.ts";
 import { describeOptions, flag, listed, type OptionTable, parseOptions, text, whole } from "../src/cli/options.ts";
 import { formatClock, formatLoss, formatPercent, formatSeconds } from "../src/report/index.ts";
 import { OptionError } from "../src/util/errors.ts";
 import type { Timing } from "./clock.ts";
-import { cycleOf, ENTRIES, entryOf, SUBJECTS } from "./entries.ts";
+import { cycleOf, ENTRIES, entryOf, SUBJECTS, type Subject } from "./entries.ts";
 import { lossFigure, sensitivityFigure } from "./figures.ts";
 import { Folder } from "./folder.ts";
 import { makeAll } from "./jobs.ts";
@@ -48,7 +50,7 @@ ${describeOptions({ options: OPTIONS }, 100)}`;
 function someOf<Name extends string>(table: Readonly<Record<Name, unknown>>): (value: string, name: string) => Name[] {
   const known = Object.keys(table) as Name[];
   return (value, name) =>
-    value.split(",").map((part) => {
+    [...new Set(value.split(","))].map((part) => {
       if (known.includes(part as Name)) return part as Name;
       throw new OptionError(`--${name} must be ${listed(known)}; found "${part}"`);
     });
@@ -83,6 +85,16 @@ function readArgs(args: readonly string[]): Asked | undefined {
     jobs,
     task: tasks[0] ?? "runs",
   };
+}
+
+/** @throws OptionError where the data of a subject are not there, before anything is run */
+function checkData({ subjects, data }: Choice): void {
+  for (const subject of subjects) {
+    const { title, options }: Subject = SUBJECTS[subject];
+    if (options.dataset === undefined) continue;
+    const folder = resolve(data ?? datasetEntry(options.dataset as DatasetName).takes.data!);
+    if (!existsSync(folder)) throw new OptionError(`--data: ${title} needs ${folder}, which is not there`);
+  }
 }
 
 /** Makes all runs that are left. */
@@ -177,8 +189,10 @@ async function compare(asked: Asked): Promise<void> {
   const known = folder.known();
   console.log(`${folder.results}: ${leftOf(choice, known, jobs)}`);
   if (task === "list") for (const run of planOf(choice, known).runs) console.log(nameOf(run));
-  else if (task === "times") await takeTimes(choice, folder);
-  else await makeRuns(asked, folder);
+  else {
+    checkData(choice);
+    await (task === "times" ? takeTimes(choice, folder) : makeRuns(asked, folder));
+  }
   await report(choice, folder);
 }
 
@@ -189,5 +203,5 @@ try {
 } catch (error) {
   if (!(error instanceof OptionError)) throw error;
   console.error(error.message);
-  process.exitCode = 1;
+  process.exitCode = 2;
 }

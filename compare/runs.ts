@@ -12,9 +12,9 @@ export interface Run {
   readonly args: readonly string[];
 }
 
-/** What tells a run from all others. */
+/** What tells a run from all others, wherever its data lie. */
 export function keyOf({ args }: Pick<Run, "args">): string {
-  return args.join(" ");
+  return args.filter((arg, i) => arg !== "--data" && args[i - 1] !== "--data").join(" ");
 }
 
 /** How a model stood after some steps of a run, on the same samples each time. */

@@ -4,6 +4,7 @@ import { classifier, labelled } from "../../test/support/models.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import { losses, type Module } from "../nn/index.ts";
 import { computeHg, valueAndGrad } from "../summary/index.ts";
+import type { FloatData } from "../util/ndarray.ts";
 import { NewtonSummary, type NewtonSummaryOptions, SGDUpdater } from "./index.ts";
 
 const engine = new ReferenceEngine();
@@ -85,4 +86,17 @@ test.each([0, 1.5, -1, "2"])("periodOrder3 %s is refused", async (periodOrder3) 
   await expect(make(classifier(), { periodOrder3: periodOrder3 as number })).rejects.toThrow(
     "periodOrder3 must be a whole number, 1 or more",
   );
+});
+
+test("a direction that is next to 0 leaves a state that can be restored", async () => {
+  const model = classifier();
+  const optimizer = await make(model, { periodHg: 1 });
+  const small = labelled(6);
+  (small.x.data as FloatData).fill(1e-110);
+  for (let i = 0; i < 3; i++) expect((await optimizer.step(i === 0 ? small : labelled(6, i))).loss).toBeGreaterThan(0);
+  const again = await make(model, { periodHg: 1 });
+  await optimizer.step(small);
+  const state = await optimizer.state();
+  expect(state.rates.order3!.every(Number.isFinite)).toBe(true);
+  await again.restore(state);
 });

@@ -86,9 +86,12 @@ export function nextRates(
   return { rates, record: raw ? { ...record, rawRates: raw } : record };
 }
 
-/** Third derivatives along directions u as they are for u times Σ u² to a power; 0 along those that are 0. */
+/** Third derivatives along directions u as they are for u times Σ u² to a power; 0 where that is infinite, along those that are next to 0. */
 function times(order3: Float64Array, norms: Float64Array, power: number): Float64Array {
-  return order3.map((value, s) => (norms[s]! > 0 ? value * norms[s]! ** power : 0));
+  return order3.map((value, s) => {
+    const factor = norms[s]! ** power;
+    return Number.isFinite(factor) ? value * factor : 0;
+  });
 }
 
 /** The summary along directions that are each multiplied by a number. */

@@ -42,3 +42,13 @@ test("a folder's files are there whole or not at all", async () => {
   await replacing;
   expect(folder.knownTimes()!.timings).toHaveLength(1e5);
 });
+
+test("a run is the same wherever its data lie", () => {
+  const run = resultOf("adam", 1, 0, 1);
+  const [here, there] = ["/here", "/there"].map((data) => ({
+    ...run,
+    args: [...run.args, "--data", data, "--epochs", "1"],
+  }));
+  expect(keyOf(here!)).toBe(keyOf(there!));
+  expect(keyOf(here!)).not.toBe(keyOf(run));
+});
