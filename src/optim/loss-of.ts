@@ -1,5 +1,4 @@
-import type { Mode } from "../engine/index.ts";
-import { type Program, specOf } from "../engine/index.ts";
+import { type Mode, type Program, specOf } from "../engine/index.ts";
 import { checkParts, compileTotals, type PartPlan, runParts } from "../summary/index.ts";
 import { StateError } from "../util/errors.ts";
 import type { FloatData } from "../util/ndarray.ts";

@@ -29,6 +29,14 @@ function newton(options: NewtonSummaryOptions = {}): (model: Module) => Promise<
   return (model) => NewtonSummary.create(model, losses.nll, { ...own, ...options });
 }
 
+function scheduled(factor: number): (model: Module) => Promise<NewtonSummary> {
+  return async (model) => {
+    const optimizer = await newton()(model);
+    new GeometricDamping(optimizer, { factor, applyTo: "dampingInt" });
+    return optimizer;
+  };
+}
+
 function frozen(): Module {
   const model = classifier();
   model.parameters()[1]!.requiresGrad = false;
@@ -134,19 +142,11 @@ const VARIANTS: Readonly<Record<string, Variant>> = {
     message: /saved with the place of an hgLoader, this optimiser has none/,
   },
   "a schedule": {
-    make: async (model) => {
-      const optimizer = await newton()(model);
-      new GeometricDamping(optimizer, { factor: 1.1, applyTo: "dampingInt" });
-      return optimizer;
-    },
+    make: scheduled(1.1),
     message: /other schedules: expected none, found GeometricDamping/,
   },
   "the same with another factor": {
-    make: async (model) => {
-      const optimizer = await newton()(model);
-      new GeometricDamping(optimizer, { factor: 1.2, applyTo: "dampingInt" });
-      return optimizer;
-    },
+    make: scheduled(1.2),
     message: /other schedules: expected none, found GeometricDamping/,
   },
   Optimizer: {
