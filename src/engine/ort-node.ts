@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { InferenceSession } from "onnxruntime-node";
-import { concrete, type DType, type Graph } from "../graph/index.ts";
-import { outputName, type Precision, toOnnx } from "../onnx/index.ts";
+import { concrete, type DType, type Graph, type Node } from "../graph/index.ts";
+import { elementOf, encodeModel, lowerGraph, outputName, type Precision, type Rows, tileGraph } from "../onnx/index.ts";
 import { DisposedError, GraphError, GrnewtError, invariant, OptionError } from "../util/errors.ts";
 import { checkArray, type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import {
@@ -13,7 +13,8 @@ import {
   type Session,
   type Tensors,
 } from "./engine.ts";
-import { type Id, type Near, SMALL, type Upload } from "./ort-node/calls.ts";
+import { type Described, type Id, type Near, type Port, SMALL, type Upload } from "./ort-node/calls.ts";
+import { withRefusal } from "./ort-node/in-place.ts";
 import { withoutRewrites } from "./ort-node/rewrites.ts";
 import { OrtThread } from "./ort-node/thread.ts";
 
@@ -138,10 +139,15 @@ export class OrtNodeEngine implements Engine {
 
   async #create(session: Id, graph: Graph, { lowMemory }: CompileOptions): Promise<void> {
     const options = { ...this.#options, ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }) };
-    const model = toOnnx(graph, this.precision);
-    const inputs = graph.inputs.map(({ name }) => name);
-    const outputs = [...graph.outputs.keys()].map(outputName);
-    const call = { session, model, options, inputs, outputs };
+    const tiled = tileGraph(graph);
+    const model = encodeModel(withRefusal(lowerGraph(tiled.graph, this.precision)));
+    const call = {
+      session,
+      model,
+      options,
+      inputs: portsOf(inputsOf(tiled.graph), tiled.inputs, inputsOf(graph)),
+      outputs: portsOf(outputsOf(tiled.graph), tiled.outputs, outputsOf(graph), outputName),
+    };
     await this.#thread.call("compile", call, model.buffer as ArrayBuffer).catch((cause: Error) => {
       throw explained(`ONNX Runtime cannot run this graph in ${this.precision}`, cause);
     });
@@ -158,27 +164,31 @@ export class OrtNodeEngine implements Engine {
     const call = {
       session,
       inputs: graph.inputs.map(({ name }) => this.#live(inputs[name]!)),
-      outputs: Array.from(graph.outputs, () => this.#name()),
+      outputs: Array.from(graph.outputs.values(), (node) => this.#described(node, samples)),
       donated: donated.map((tensor) => this.#live(tensor)),
     };
     const near = await this.#thread.call("run", call).catch((cause: Error) => {
       throw explained("ONNX Runtime failed", cause);
     });
     this.#forget(donated);
-    return this.#outputs(graph, samples, call.outputs, near);
+    return this.#outputs(graph, call.outputs, near);
   }
 
-  #outputs(graph: Graph, samples: number, ids: readonly Id[], near: Near): Record<string, EngineTensor> {
+  #outputs(graph: Graph, described: readonly Described[], near: Near): Record<string, EngineTensor> {
     const tensors: Record<string, EngineTensor> = {};
     let at = 0;
-    for (const [i, [name, { shape, dtype }]] of [...graph.outputs].entries()) {
-      const lengths = concrete(shape, samples);
-      const size = sizeOf(lengths);
+    for (const [i, [name, { dtype }]] of [...graph.outputs].entries()) {
+      const { tensor, shape } = described[i]!;
+      const size = sizeOf(shape);
       const small = dtype === "float" && size <= SMALL;
-      tensors[name] = this.#tensor(ids[i]!, lengths, dtype, small ? near!.subarray(at, at + size) : undefined);
+      tensors[name] = this.#tensor(tensor, shape, dtype, small ? near!.subarray(at, at + size) : undefined);
       if (small) at += size;
     }
     return tensors;
+  }
+
+  #described({ dtype, shape }: Node, samples: number): Described {
+    return { tensor: this.#name(), element: elementOf(dtype, this.precision), shape: concrete(shape, samples) };
   }
 
   #name(): Id {
@@ -209,6 +219,28 @@ export class OrtNodeEngine implements Engine {
     const Data = this.precision === "float32" ? Float32Array : Float64Array;
     return { element: this.precision, data: new Data(array.data) };
   }
+}
+
+function inputsOf({ inputs }: Graph): string[] {
+  return inputs.map(({ name }) => name);
+}
+
+function outputsOf({ outputs }: Graph): string[] {
+  return [...outputs.keys()];
+}
+
+/** What the model has for the tensors of a session. */
+function portsOf(
+  names: readonly string[],
+  tiles: ReadonlyMap<string, Rows>,
+  tensors: readonly string[],
+  called: (name: string) => string = (name) => name,
+): Port[] {
+  const at = new Map(tensors.map((name, i) => [name, i]));
+  return names.map((name) => {
+    const rows = tiles.get(name);
+    return { name: called(name), tensor: at.get(rows?.of ?? name)!, rows };
+  });
 }
 
 function own(engine: OrtNodeEngine, tensor: EngineTensor): OrtTensor {

@@ -42,6 +42,8 @@ interface OpBase<A> {
   infer(inputs: readonly Node[], attrs: A): TensorType;
   /** The value in float64; `shape` is the result's. */
   value(inputs: readonly Value[], attrs: A, shape: readonly number[]): Float64Array;
+  /** Whether each entry of the result follows from the inputs' entries at the same place alone. */
+  readonly entrywise?: true;
   /** An equal node that is already there, where the operation does nothing new. */
   simplify?(inputs: readonly Node[], attrs: A, type: TensorType, builder: Builder): Node | undefined;
 }
@@ -67,8 +69,6 @@ export interface LinearOp<A> extends OpBase<A> {
 /** Linear in each of two inputs. */
 export interface BilinearOp<A> extends OpBase<A> {
   readonly kind: "bilinear";
-  /** Whether it goes entry by entry, so that to copy an operand costs as much as to multiply it. */
-  readonly entrywise?: true;
   /** The map applied to x and y, each alone (0) or a stack (1) as `leads` says; two stacks go pair by pair. */
   stacked(builder: Builder, node: Node<A>, x: Node, y: Node, leads: readonly [Lead, Lead]): Node;
   /**

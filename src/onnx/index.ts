@@ -2,10 +2,12 @@ import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from
 import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
 import { findGemms, type Gemm } from "./gemm.ts";
 import { type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
-import { encodeModel, type OnnxGraph, type OnnxValue } from "./model-proto.ts";
+import type { OnnxGraph, OnnxValue } from "./model-proto.ts";
 import { lowerings } from "./table.ts";
 
-export type { Precision } from "./lowering.ts";
+export { elementOf, OWN, type Precision } from "./lowering.ts";
+export { type ElementType, encodeModel, type OnnxGraph } from "./model-proto.ts";
+export { type Rows, type TiledGraph, tileGraph } from "./tiles.ts";
 
 /** The ONNX name of an output, which must differ from those of the inputs. */
 export function outputName(name: string): string {
@@ -26,12 +28,7 @@ const BROADCASTING: ReadonlySet<string> = new Set<Primitive>([
 /** Primitives that the operators which read them often do themselves. */
 const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute"]);
 
-/** A graph as a serialised ONNX model; real numbers are of the given precision, the batch axis stays symbolic. */
-export function toOnnx(graph: Graph, precision: Precision): Uint8Array {
-  return encodeModel(lowerGraph(graph, precision));
-}
-
-/** A graph in ONNX's operators. */
+/** A graph in ONNX's operators; real numbers are of the given precision, the batch axis stays symbolic. */
 export function lowerGraph(graph: Graph, precision: Precision): OnnxGraph {
   const to = new Lowering(precision);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);

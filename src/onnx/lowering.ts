@@ -5,6 +5,11 @@ import { type Attribute, ELEMENT, type ElementType, type OnnxNode, type OnnxTens
 /** The real numbers of a compiled graph. */
 export type Precision = "float32" | "float64";
 
+/** How entries of a dtype are stored. */
+export function elementOf(dtype: DType, precision: Precision): ElementType {
+  return dtype === "float" ? precision : dtype === "int" ? "int64" : "bool";
+}
+
 /** The first character of every name that the lowering makes, so that none is that of an input. */
 export const OWN = "%";
 
@@ -24,7 +29,7 @@ export class Lowering {
   }
 
   element(dtype: DType): ElementType {
-    return dtype === "float" ? this.precision : dtype === "int" ? "int64" : "bool";
+    return elementOf(dtype, this.precision);
   }
 
   /** The number by which attributes name a dtype. */

@@ -26,11 +26,11 @@ export interface OnnxTensor {
   readonly bytes: Uint8Array;
 }
 
-/** A named input or output; a dimension given by name is found when the model runs. */
+/** A named input or output: a tensor, where a dimension given by name is found when the model runs, or a sequence of tensors. */
 export interface OnnxValue {
   readonly name: string;
   readonly element: ElementType;
-  readonly shape: readonly (number | string)[];
+  readonly shape: readonly (number | string)[] | "sequence";
 }
 
 export interface OnnxGraph {
@@ -106,16 +106,22 @@ function encodeTensor(writer: BinaryWriter, tensor: OnnxTensor): void {
   writer.tag(9, WireType.LengthDelimited).bytes(tensor.bytes);
 }
 
-function encodeValue(writer: BinaryWriter, value: OnnxValue): void {
-  writer.tag(1, WireType.LengthDelimited).string(value.name);
-  message(writer, 2, (type) =>
-    message(type, 1, (tensor) => {
-      tensor.tag(1, WireType.Varint).int32(ELEMENT[value.element]);
-      message(tensor, 2, (shape) => {
-        for (const length of value.shape) message(shape, 1, (w) => encodeDim(w, length));
+function encodeValue(writer: BinaryWriter, { name, element, shape }: OnnxValue): void {
+  writer.tag(1, WireType.LengthDelimited).string(name);
+  message(writer, 2, (type) => {
+    if (shape === "sequence") message(type, 4, (sequence) => message(sequence, 1, (w) => encodeType(w, element)));
+    else encodeType(type, element, shape);
+  });
+}
+
+function encodeType(writer: BinaryWriter, element: ElementType, shape?: readonly (number | string)[]): void {
+  message(writer, 1, (tensor) => {
+    tensor.tag(1, WireType.Varint).int32(ELEMENT[element]);
+    if (shape)
+      message(tensor, 2, (lengths) => {
+        for (const length of shape) message(lengths, 1, (w) => encodeDim(w, length));
       });
-    }),
-  );
+  });
 }
 
 function encodeDim(writer: BinaryWriter, length: number | string): void {

@@ -23,6 +23,7 @@ function sameNumbers(what: string, x: Node, y: Node): ReturnType<typeof sameType
 export const addOp: LinearOp<object> = {
   name: "add",
   kind: "linear",
+  entrywise: true,
   infer: ([x, y]) => sameNumbers("add", x!, y!),
   value: ([x, y]) => x!.data.map((value, i) => value + y!.data[i]!),
   simplify: ([x, y], _attrs, _type, b) => joined(b, x!, y!) ?? joined(b, y!, x!),
@@ -50,6 +51,7 @@ export function add(b: Builder, x: Node, y: Node): Node {
 export const subOp: LinearOp<object> = {
   name: "sub",
   kind: "linear",
+  entrywise: true,
   infer: ([x, y]) => sameNumbers("sub", x!, y!),
   value: ([x, y]) => x!.data.map((value, i) => value - y!.data[i]!),
   push: (b, _node, x, index) => (index === 0 ? x : scale(b, x, -1)),
@@ -66,6 +68,7 @@ export function sub(b: Builder, x: Node, y: Node): Node {
 export const scaleOp: LinearOp<{ factor: number }> = {
   name: "scale",
   kind: "linear",
+  entrywise: true,
   infer([x], { factor }) {
     const allowed = x!.dtype === "float" || (x!.dtype === "int" && Number.isInteger(factor));
     if (!allowed) throw new ShapeError(`scale: ${x!.dtype} entries cannot be multiplied by ${factor}`);
@@ -141,6 +144,7 @@ export function mul(b: Builder, x: Node, y: Node): Node {
 export const whereOp: LinearOp<object> = {
   name: "where",
   kind: "linear",
+  entrywise: true,
   infer([condition, x, y]) {
     if (condition!.dtype !== "bool") throw mismatch("where", "a condition of dtype bool", condition!);
     sameType("where", { ...condition!, dtype: x!.dtype }, x!);
@@ -173,6 +177,7 @@ function comparison(
   return {
     name,
     kind: "constant",
+    entrywise: true,
     infer: ([x, y]) => ({ shape: check(name, x!, y!).shape, dtype: "bool" }),
     value: ([x, y]) => x!.data.map((value, i) => Number(compare(value, y!.data[i]!))),
     batchRule: () => "kept",
@@ -205,6 +210,7 @@ export function equal(b: Builder, x: Node, y: Node): Node {
 export const signOp: ConstantOp<object> = {
   name: "sign",
   kind: "constant",
+  entrywise: true,
   infer([x]) {
     checkDtype("sign", NUMBERS, x!);
     return { shape: x!.shape, dtype: x!.dtype };
@@ -222,6 +228,7 @@ export function sign(b: Builder, x: Node): Node {
 export const castOp: ConstantOp<{ dtype: DType }> = {
   name: "cast",
   kind: "constant",
+  entrywise: true,
   infer: ([x], { dtype }) => ({ shape: x!.shape, dtype }),
   value: ([x], { dtype }) => x!.data.map((value) => (dtype === "bool" ? Number(value !== 0) : Math.trunc(value))),
   simplify: ([x], { dtype }) => (x!.dtype === dtype ? x : undefined),
@@ -237,6 +244,7 @@ export function cast(b: Builder, x: Node, dtype: DType): Node {
 export const stopGradientOp: ConstantOp<object> = {
   name: "stopGradient",
   kind: "constant",
+  entrywise: true,
   infer: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
   value: ([x]) => x!.data,
   batchRule: () => "kept",

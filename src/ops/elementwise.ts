@@ -16,6 +16,7 @@ function elementwise<A = object>(
   return {
     name,
     kind: "elementwise",
+    entrywise: true,
     infer([x]) {
       checkDtype(name, ["float"], x!);
       return { shape: x!.shape, dtype: x!.dtype };

@@ -29,7 +29,6 @@ import {
   sqrt,
   sub,
   sum,
-  sumKeep,
   where,
 } from "../ops/index.ts";
 import { directionInput, membersOf, type NamedGroup, type Owners, ownersOf, type PartPlan } from "../summary/index.ts";
@@ -209,10 +208,10 @@ function rateOf(b: Builder, rates: Node, owners: Owners, shape: Shape): Node {
 /** Σ u² for each group. */
 function normsOf(b: Builder, groups: readonly NamedGroup[], moves: ReadonlyMap<string, Node>): Node {
   const terms = [...ownersOf(groups)].map(([name, owners]) => {
-    const squares = flatten(b, mul(b, moves.get(name)!, moves.get(name)!), 0);
+    const squares = mul(b, moves.get(name)!, moves.get(name)!);
     return typeof owners === "number"
-      ? { node: sumKeep(b, squares, [0]), at: [owners] }
-      : { node: squares, at: owners };
+      ? { node: reshape(b, sum(b, squares), [1]), at: [owners] }
+      : { node: flatten(b, squares, 0), at: owners };
   });
   const at = terms.flatMap((term) => term.at);
   const all = concat(

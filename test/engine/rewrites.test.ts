@@ -8,7 +8,7 @@ import { updaters } from "../../bench/work.ts";
 import { specOf } from "../../src/engine/index.ts";
 import { withoutRewrites } from "../../src/engine/ort-node/rewrites.ts";
 import type { Graph } from "../../src/graph/index.ts";
-import { toOnnx } from "../../src/onnx/index.ts";
+import { encodeModel, lowerGraph } from "../../src/onnx/index.ts";
 import { stepSource } from "../../src/optim/step-graph.ts";
 import { summarySource } from "../../src/summary/summary.ts";
 
@@ -22,7 +22,7 @@ afterAll(() => rm(folder, { recursive: true }));
 async function rewritten(graph: Graph, extra: InferenceSession.SessionOptions["extra"] = {}): Promise<Buffer> {
   const optimizedModelFilePath = join(folder, "rewritten.onnx");
   const options = { intraOpNumThreads: 1, logSeverityLevel: 3, optimizedModelFilePath, extra } as const;
-  const session = await InferenceSession.create(toOnnx(graph, "float32"), options);
+  const session = await InferenceSession.create(encodeModel(lowerGraph(graph, "float32")), options);
   await session.release();
   return await readFile(optimizedModelFilePath);
 }

@@ -1,15 +1,19 @@
 import type { InferenceSession } from "onnxruntime-node";
-import type { Precision } from "../../onnx/index.ts";
+import type { ElementType } from "../../onnx/index.ts";
 import type { FloatData } from "../../util/ndarray.ts";
 
 /** What names a tensor or a session on both sides. */
 export type Id = number;
 
 /** A tensor that the thread is to have. */
-export interface Upload {
+export interface Described {
   readonly tensor: Id;
-  readonly element: Precision | "int64";
+  readonly element: ElementType;
   readonly shape: readonly number[];
+}
+
+/** One that comes with its entries. */
+export interface Upload extends Described {
   readonly data: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | BigInt64Array<ArrayBuffer>;
 }
 
@@ -25,17 +29,26 @@ interface CompileCall {
   readonly session: Id;
   readonly model: Uint8Array;
   readonly options: InferenceSession.SessionOptions;
-  /** What the model calls them. */
-  readonly inputs: readonly string[];
-  readonly outputs: readonly string[];
+  readonly inputs: readonly Port[];
+  readonly outputs: readonly Port[];
+}
+
+/** An input or output of a model. */
+export interface Port {
+  /** What the model calls it. */
+  readonly name: string;
+  /** The number of the session's input or output that it is, */
+  readonly tensor: number;
+  /** or that it is some rows of: the first of their entries, and their shape. */
+  readonly rows: { readonly start: number; readonly shape: readonly number[] } | undefined;
 }
 
 interface RunCall {
   readonly session: Id;
   /** In the order of the session's. */
   readonly inputs: readonly Id[];
-  /** What the outputs will be called, in the order of the session's. */
-  readonly outputs: readonly Id[];
+  /** What there will be, in the order of the session's outputs. */
+  readonly outputs: readonly Described[];
   /** Inputs that are not needed any more if the run succeeds. */
   readonly donated: readonly Id[];
 }

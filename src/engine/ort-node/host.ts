@@ -1,14 +1,18 @@
-import { MessageChannel } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
-import type { FloatData } from "../../util/ndarray.ts";
-import { type Calls, type Id, type Near, SMALL, type Upload } from "./calls.ts";
+import { type FloatData, sizeOf } from "../../util/ndarray.ts";
+import { type Calls, type Described, type Id, type Near, type Port, SMALL, type Upload } from "./calls.ts";
+import { runInPlace } from "./in-place.ts";
+import { LARGE, Memory } from "./memory.ts";
 
-/** A compiled model, and what it calls its inputs and outputs. */
+/** A compiled model with its inputs and outputs. */
 interface Compiled {
   readonly session: ort.InferenceSession;
-  readonly inputs: readonly string[];
-  readonly outputs: readonly string[];
+  readonly inputs: readonly Port[];
+  readonly outputs: readonly Port[];
 }
+
+/** What the entries of tensors lie in. */
+const ARRAYS = { float32: Float32Array, float64: Float64Array, int64: BigInt64Array, bool: Uint8Array } as const;
 
 /** How calls are answered. */
 type Answers = { readonly [K in keyof Calls]: (asked: Calls[K]["asked"]) => Promise<Calls[K]["answer"]> };
@@ -17,6 +21,7 @@ type Answers = { readonly [K in keyof Calls]: (asked: Calls[K]["asked"]) => Prom
 export class OrtHost {
   readonly #tensors = new Map<Id, ort.Tensor>();
   readonly #sessions = new Map<Id, Compiled>();
+  readonly #memory = new Memory();
 
   readonly answers: Answers = {
     compile: async ({ session, model, options, inputs, outputs }) => {
@@ -25,13 +30,11 @@ export class OrtHost {
     },
     run: async ({ session, inputs, outputs, donated }) => {
       const compiled = this.#sessions.get(session)!;
-      const feeds: Record<string, ort.Tensor> = {};
-      for (const [i, name] of compiled.inputs.entries()) feeds[name] = this.#tensors.get(inputs[i]!)!;
-      const fetched = await compiled.session.run(feeds);
+      const given = inputs.map((id) => this.#tensors.get(id)!);
+      const made = await this.#results(compiled, byName(compiled.inputs, given), outputs);
       this.release(donated);
-      const found = compiled.outputs.map((name) => fetched[name]!);
-      for (const [i, tensor] of found.entries()) this.#tensors.set(outputs[i]!, tensor);
-      return nearOf(found);
+      for (const [i, { tensor }] of outputs.entries()) this.#tensors.set(tensor, made[i]!);
+      return nearOf(made);
     },
     read: async (id) => {
       const { type, data } = this.#tensors.get(id)!;
@@ -42,6 +45,7 @@ export class OrtHost {
       const { session } = this.#sessions.get(id)!;
       this.#sessions.delete(id);
       await session.release();
+      this.#memory.clear();
       return undefined;
     },
   };
@@ -54,15 +58,46 @@ export class OrtHost {
     for (const id of ids) {
       const tensor = this.#tensors.get(id);
       // A run may have freed it meanwhile, which it was donated to.
-      if (tensor) free((tensor.data as FloatData).buffer as ArrayBuffer);
+      if (tensor) this.#memory.give((tensor.data as FloatData).buffer as ArrayBuffer);
       this.#tensors.delete(id);
     }
+  }
+
+  async #results(
+    { session, outputs: ports }: Compiled,
+    given: Readonly<Record<string, ort.Tensor>>,
+    outputs: readonly Described[],
+  ): Promise<ort.Tensor[]> {
+    const sizes = outputs.map(({ element, shape }) => sizeOf(shape) * ARRAYS[element].BYTES_PER_ELEMENT);
+    if (sizes.every((size) => size < LARGE)) {
+      const names = ports.map(({ name }) => name);
+      const found = await session.run(given, names);
+      return names.map((name) => found[name]!);
+    }
+    const memory = this.#memory.take(sizes);
+    const made = outputs.map(
+      ({ element, shape }, i) => new ort.Tensor(element, new ARRAYS[element](memory[i]!) as never, shape),
+    );
+    await runInPlace(session, given, byName(ports, made));
+    return made;
   }
 
   /** Releases all sessions. */
   async end(): Promise<void> {
     for (const id of [...this.#sessions.keys()]) await this.answers.dispose(id);
   }
+}
+
+/** The tensors of a session under the names of its model. */
+function byName(ports: readonly Port[], tensors: readonly ort.Tensor[]): Record<string, ort.Tensor> {
+  const named: Record<string, ort.Tensor> = {};
+  for (const { name, tensor, rows } of ports) named[name] = rows ? rowsOf(tensors[tensor]!, rows) : tensors[tensor]!;
+  return named;
+}
+
+/** Some rows of a tensor, in its memory. */
+function rowsOf({ type, data }: ort.Tensor, { start, shape }: NonNullable<Port["rows"]>): ort.Tensor {
+  return new ort.Tensor(type, (data as FloatData).subarray(start, start + sizeOf(shape)) as never, shape);
 }
 
 function isReal(type: ort.Tensor.Type): boolean {
@@ -82,22 +117,4 @@ function nearOf(tensors: readonly ort.Tensor[]): Near {
     at += data.length;
   }
   return near;
-}
-
-/** Bytes from which memory is worth the trouble. */
-const LARGE = 2 ** 16;
-const nowhere = closedPort();
-
-/**
- * Gives memory back at once, which the garbage collector would do later: the next outputs then get pages that the system has
- * already provided. What is transferred to a closed port is gone.
- */
-function free(memory: ArrayBuffer): void {
-  if (memory.byteLength >= LARGE) nowhere.postMessage(null, [memory]);
-}
-
-function closedPort() {
-  const { port1 } = new MessageChannel();
-  port1.close();
-  return port1;
 }
