@@ -89,9 +89,10 @@ function pack(to: Lowering, vectors: readonly string[]): string {
   return row;
 }
 
-function lowerGemm(to: Lowering, { left, right, added, transA, transB }: Gemm, lower: (node: Node) => string): string {
+function lowerGemm(to: Lowering, { left, right, added, ...gemm }: Gemm, lower: (node: Node) => string): string {
   const inputs = [left, right, ...(added ? [added] : [])].map(lower);
-  return to.emit("Gemm", inputs, { transA, transB });
+  const [alpha, beta] = [{ float: gemm.alpha }, { float: gemm.beta }];
+  return to.emit("Gemm", inputs, { transA: gemm.transA, transB: gemm.transB, alpha, beta });
 }
 
 /** The inputs to read, past repetitions that the operator makes itself. */

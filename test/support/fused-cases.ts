@@ -1,4 +1,4 @@
-import { BATCH, type Builder, type Node } from "../../src/graph/index.ts";
+import { BATCH, type Builder, type Node, type Shape } from "../../src/graph/index.ts";
 import * as o from "../../src/ops/index.ts";
 import { floats } from "./inputs.ts";
 import type { Case } from "./primitive-cases.ts";
@@ -46,6 +46,14 @@ export const fusedCases: readonly Case[] = [
       }),
     ),
   ),
+  ...Object.entries(added).flatMap(([what, shape]): Case[] =>
+    shape
+      ? [
+          taken(`${what} taken off a product`, shape, (b, product, c) => o.sub(b, product, c)),
+          taken(`a product taken off ${what}`, shape, (b, product, c) => o.sub(b, c, product)),
+        ]
+      : [],
+  ),
   fused("a product used twice", (b, x, y, c) => {
     const product = o.matmul(b, x, o.transposeLast(b, y));
     return o.mul(b, o.add(b, product, c), product);
@@ -76,5 +84,14 @@ function fused(name: string, build: (b: Builder, x: Node, y: Node, c: Node) => N
     name,
     inputs: [floats([BATCH, 3]), floats([2, 3]), floats([2])],
     build: (b, [x, y, c]) => build(b, x!, y!, c!),
+  };
+}
+
+/** A difference of a product and something of a shape. */
+function taken(name: string, shape: Shape, build: (b: Builder, product: Node, c: Node) => Node): Case {
+  return {
+    name,
+    inputs: [floats([BATCH, 3]), floats([3, 2]), floats(shape)],
+    build: (b, [x, y, c]) => build(b, o.matmul(b, x!, y!), c!),
   };
 }
