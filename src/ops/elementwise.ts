@@ -29,7 +29,7 @@ function elementwise<A = object>(
 const square = (b: Builder, x: Node): Node => mul(b, x, x);
 const cube = (b: Builder, x: Node): Node => mul(b, square(b, x), x);
 /** 1 − x */
-const oneMinus = (b: Builder, x: Node): Node => shift(b, scale(b, x, -1), 1);
+const oneMinus = (b: Builder, x: Node): Node => sub(b, scalar(b, 1), x);
 const positive = (b: Builder, x: Node): Node => greater(b, x, scalar(b, 0));
 
 export const expOp: ElementwiseOp<object> = elementwise("exp", Math.exp, [
