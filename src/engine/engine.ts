@@ -1,7 +1,8 @@
 import { concrete, type DType, formatShape, type Graph, isBatch, type Shape } from "../graph/index.ts";
-import type { Precision } from "../onnx/index.ts";
+import type { ConvolutionForms, Precision } from "../onnx/index.ts";
 import { GraphError, ShapeError } from "../util/errors.ts";
 import type { NDArray } from "../util/ndarray.ts";
+import type { Tuning } from "./tuning.ts";
 
 /** A tensor that an engine owns. What is behind it (an array, a GPU buffer) is the engine's affair. */
 export interface EngineTensor {
@@ -30,12 +31,18 @@ export interface Session {
 export interface CompileOptions {
   /** Whether memory is given back between operators, as for a graph whose values take gigabytes; the engine's choice by default. */
   readonly lowMemory?: boolean;
+  /** Threads for one operator, where the engine has threads; its own number by default. */
+  readonly threads?: number;
+  /** How convolutions are written, where the engine has several ways; as its own tuning says by default. */
+  readonly convolutions?: ConvolutionForms;
 }
 
 /** What runs graphs: ONNX Runtime, or the float64 oracle. Every method is asynchronous, and throws DisposedError after `dispose`. */
 export interface Engine {
   readonly name: string;
   readonly precision: Precision;
+  /** What was chosen by measuring, if it was. */
+  readonly tuning?: Tuning | undefined;
   /** How many sessions were compiled so far, and how many of them are not yet disposed. */
   readonly sessions: { readonly compiled: number; readonly live: number };
   /** How many tensors are not yet released. */

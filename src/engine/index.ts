@@ -19,6 +19,7 @@ export type { CompileOptions, Engine, EngineTensor, Session, Tensors } from "./e
 export type { Mask } from "./masks.ts";
 export { type Program, Programs, type Source, sharedProgram } from "./programs.ts";
 export { ReferenceEngine } from "./reference.ts";
+export { checkTuning, type Machine, type Tuning } from "./tuning.ts";
 export { inTurn } from "./turns.ts";
 export {
   type BatchCheck,

@@ -17,17 +17,20 @@ import { type Described, type Id, type Near, type Port, SMALL, type Upload } fro
 import { withRefusal } from "./ort-node/in-place.ts";
 import { withoutRewrites } from "./ort-node/rewrites.ts";
 import { OrtThread } from "./ort-node/thread.ts";
+import { checkTuning, type Tuning } from "./tuning.ts";
 
 /** How ONNX Runtime runs. */
 export interface OrtNodeOptions {
   /** The real numbers of every graph; "float32" by default. */
   readonly precision?: Precision;
-  /** Threads for one operator; all of the machine's by default. */
+  /** Threads for one operator; by default as `tuning` says, or all of the machine's. */
   readonly threads?: number;
   /** Gives memory back between operators instead of keeping it for the next: less memory, some speed lost. Off by default. */
   readonly lowMemory?: boolean;
   /** Execution providers in the order of preference, `["cpu"]` by default; "cuda" needs onnxruntime-node's CUDA files. */
   readonly providers?: readonly string[];
+  /** What `tune` chose by measuring for a model. Without it everything is as the rules say, and the same on every machine. */
+  readonly tuning?: Tuning | undefined;
 }
 
 /**
@@ -61,6 +64,7 @@ class OrtTensor implements EngineTensor {
 export class OrtNodeEngine implements Engine {
   readonly name = "onnxruntime-node";
   readonly precision: Precision;
+  readonly tuning: Tuning | undefined;
   readonly #options: InferenceSession.SessionOptions;
   readonly #thread = new OrtThread();
   readonly #sessions = new Set<Id>();
@@ -71,12 +75,15 @@ export class OrtNodeEngine implements Engine {
 
   /** @throws OptionError */
   constructor(options: OrtNodeOptions = {}) {
-    const { precision = "float32", threads = availableParallelism(), lowMemory = false, providers = ["cpu"] } = options;
+    const { precision = "float32", tuning, lowMemory = false, providers = ["cpu"] } = options;
+    if (tuning !== undefined) checkTuning(tuning);
+    const { threads = tuning?.threads ?? availableParallelism() } = options;
     if (precision !== "float32" && precision !== "float64")
       throw new OptionError(`precision: expected "float32" or "float64", found ${JSON.stringify(precision)}`);
     if (!Number.isInteger(threads) || threads < 1)
       throw new OptionError(`threads: expected a whole number of at least 1, found ${threads}`);
     this.precision = precision;
+    this.tuning = tuning;
     this.#options = {
       executionProviders: [...providers],
       intraOpNumThreads: threads,
@@ -137,10 +144,15 @@ export class OrtNodeEngine implements Engine {
     this.#tensors.clear();
   }
 
-  async #create(session: Id, graph: Graph, { lowMemory }: CompileOptions): Promise<void> {
-    const options = { ...this.#options, ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }) };
+  async #create(session: Id, graph: Graph, { lowMemory, threads, convolutions }: CompileOptions): Promise<void> {
+    const options = {
+      ...this.#options,
+      ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }),
+      ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    };
     const tiled = tileGraph(graph);
-    const model = encodeModel(withRefusal(lowerGraph(tiled.graph, this.precision)));
+    const lowered = lowerGraph(tiled.graph, this.precision, convolutions ?? this.tuning?.convolutions);
+    const model = encodeModel(withRefusal(lowered));
     const call = {
       session,
       model,

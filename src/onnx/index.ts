@@ -1,11 +1,12 @@
 import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from "../graph/index.ts";
 import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
 import { findGemms, type Gemm } from "./gemm.ts";
-import { type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
+import { type ConvolutionForms, type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
 import type { OnnxGraph, OnnxValue } from "./model-proto.ts";
 import { lowerings } from "./table.ts";
 
-export { elementOf, OWN, type Precision } from "./lowering.ts";
+export { type ConvolutionChoice, convolutionsOf } from "./conv.ts";
+export { type ConvolutionForms, elementOf, OWN, type Precision } from "./lowering.ts";
 export { type ElementType, encodeModel, type OnnxGraph } from "./model-proto.ts";
 export { type Rows, type TiledGraph, tileGraph } from "./tiles.ts";
 
@@ -28,9 +29,12 @@ const BROADCASTING: ReadonlySet<string> = new Set<Primitive>([
 /** Primitives that the operators which read them often do themselves. */
 const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute"]);
 
-/** A graph in ONNX's operators; real numbers are of the given precision, the batch axis stays symbolic. */
-export function lowerGraph(graph: Graph, precision: Precision): OnnxGraph {
-  const to = new Lowering(precision);
+/**
+ * A graph in ONNX's operators; real numbers are of the given precision, the batch axis stays symbolic.
+ * @throws OptionError where a convolution cannot be written in the form that is asked for
+ */
+export function lowerGraph(graph: Graph, precision: Precision, convolutions?: ConvolutionForms): OnnxGraph {
+  const to = new Lowering(precision, convolutions);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);
   const { gemms, absorbed } = findGemms(graph);
   const lowered = new Map<Node, string>();

@@ -10,6 +10,9 @@ export function elementOf(dtype: DType, precision: Precision): ElementType {
   return dtype === "float" ? precision : dtype === "int" ? "int64" : "bool";
 }
 
+/** How convolutions are to be written, form by convolution; those that it does not name are written by rule. */
+export type ConvolutionForms = Readonly<Record<string, string>>;
+
 /** The first character of every name that the lowering makes, so that none is that of an input. */
 export const OWN = "%";
 
@@ -18,14 +21,16 @@ export class Lowering {
   readonly nodes: OnnxNode[] = [];
   readonly initializers: OnnxTensor[] = [];
   readonly precision: Precision;
+  readonly convolutions: ConvolutionForms;
   readonly #constants = new Map<string, string>();
   readonly #lengths = new Map<string, string>();
   /** Outside names of the results that have one. */
   readonly #outputs = new Map<string, string>();
   #sample: { name: string; axis: number; dim: BatchDim } | undefined;
 
-  constructor(precision: Precision) {
+  constructor(precision: Precision, convolutions: ConvolutionForms = {}) {
     this.precision = precision;
+    this.convolutions = convolutions;
   }
 
   element(dtype: DType): ElementType {

@@ -49,16 +49,30 @@ export function weightByWindows(to: Lowering, form: Convolution, x: string, z: s
  * copies but the first are of long stretches.
  */
 function windows(to: Lowering, form: Convolution, x: string): string {
-  const { window, groups, channels, kernel, places, backwards } = form;
-  let columns = to.emit("Unsqueeze", [padded(to, x, window, 2, 0), to.ints([2])]);
-  for (let axis = kernel.length - 1; axis >= 0; axis--) {
+  const { window, groups, channels, kernel, places } = form;
+  const columns = columnsAlong(to, form, padded(to, x, window, 2, 0), { before: 2, from: 0 });
+  return to.emit("Reshape", [columns, to.ints([0, groups, (channels / groups) * sizeOf(kernel), sizeOf(places)])]);
+}
+
+/**
+ * What the kernel's entries along the spatial axes from `from` on meet at all places there, on a new axis before the spatial
+ * ones, of which the first is axis `before`.
+ */
+function columnsAlong(
+  to: Lowering,
+  { window, kernel, places, backwards }: Convolution,
+  image: string,
+  { before, from }: { readonly before: number; readonly from: number },
+): string {
+  let columns = to.emit("Unsqueeze", [image, to.ints([before])]);
+  for (let axis = kernel.length - 1; axis >= from; axis--) {
     const taps = Array.from({ length: kernel[axis]! }, (_, k) => {
       const { start, stop, step } = stretch(window, axis, k, places);
-      return to.emit("Slice", [columns, ...[start, stop, axis + 3, step].map((each) => to.ints([each]))]);
+      return to.emit("Slice", [columns, ...[start, stop, axis + before + 1, step].map((each) => to.ints([each]))]);
     });
-    columns = to.emit("Concat", backwards ? taps.reverse() : taps, { axis: 2 });
+    columns = to.emit("Concat", backwards ? taps.reverse() : taps, { axis: before });
   }
-  return to.emit("Reshape", [columns, to.ints([0, groups, (channels / groups) * sizeOf(kernel), sizeOf(places)])]);
+  return columns;
 }
 
 /**
@@ -95,6 +109,25 @@ export function weightByTaps(to: Lowering, form: Convolution, x: string, z: stri
   return to.emit("Reshape", [last, to.ints([outputs, channels, ...kernel])]);
 }
 
+/**
+ * The weights' gradient as one product over all images for each entry of the kernel along the axes before `from`, with what
+ * all entries along the others meet; in one group. Samples come last meanwhile: copies are of long stretches.
+ */
+export function weightByColumns(to: Lowering, form: Convolution, x: string, z: string, from: number): string {
+  const { window, channels, outputs, kernel } = form;
+  const samplesLast = { perm: [1, ...kernel.map((_, i) => i + 2), 0] };
+  const rows = to.emit("Reshape", [to.emit("Transpose", [z], samplesLast), to.ints([outputs, -1])]);
+  const image = to.emit("Transpose", [padded(to, x, window, 2, 0)], samplesLast);
+  const columns = columnsAlong(to, form, image, { before: 1, from });
+  const together = sizeOf(kernel.slice(from));
+  const products = eachIndex(kernel.slice(0, from)).map((at) => {
+    const met = to.emit("Reshape", [sliceAt(to, columns, form, at, 2), to.ints([channels * together, -1])]);
+    const product = to.emit("Gemm", [rows, met], { transB: 1 });
+    return to.emit("Reshape", [product, to.ints([outputs, channels, 1, together])]);
+  });
+  return to.emit("Reshape", [to.emit("Concat", products, { axis: 2 }), to.ints([outputs, channels, ...kernel])]);
+}
+
 /** For each entry of the kernel, row-major, what it meets at all places of all images: [N · places, C]. */
 function taps(to: Lowering, form: Convolution, x: string): string[] {
   const last = to.emit("Transpose", [x], { perm: [0, ...form.kernel.map((_, i) => i + 2), 1] });
@@ -113,12 +146,21 @@ export function windowSlices(
   fill: number = 0,
 ): string[] {
   const whole = padded(to, x, window, first, fill);
-  const axes = to.ints(kernel.map((_, i) => i + first));
-  return eachIndex(kernel).map((at) => {
-    const stretches = at.map((k, axis) => stretch(window, axis, k, places));
-    const ends = [stretches.map(({ start }) => start), stretches.map(({ stop }) => stop)].map((each) => to.ints(each));
-    return to.emit("Slice", [whole, ...ends, axes, to.ints(window.stride)]);
-  });
+  return eachIndex(kernel).map((at) => sliceAt(to, whole, { window, places }, at, first));
+}
+
+/** What one entry of the kernel, given along the first spatial axes, meets there at all places; `first` is the first of them. */
+function sliceAt(
+  to: Lowering,
+  x: string,
+  { window, places }: Pick<Convolution, "window" | "places">,
+  at: readonly number[],
+  first: number,
+): string {
+  if (at.length === 0) return x;
+  const stretches = at.map((k, axis) => ({ axis: axis + first, ...stretch(window, axis, k, places) }));
+  const each = (["start", "stop", "axis", "step"] as const).map((name) => to.ints(stretches.map((one) => one[name])));
+  return to.emit("Slice", [x, ...each]);
 }
 
 /** What an entry of the kernel meets along an axis of the padded image, at all places. */

@@ -43,7 +43,7 @@ export async function compileTotals(plan: PartPlan, compile: Compile): Promise<P
 /** The stack of tangents of one layer should stay in the cache while it is used. */
 const STACK_BYTES = 5.5 * 2 ** 20;
 
-/** Samples in one part: as many as keep the stacks in cache, or the whole batch where it does not split. */
+/** Samples in one part: as many as were the fastest, or as keep the stacks in cache; the whole batch where it does not split. */
 export function partSize(
   plan: PartPlan & { readonly width: number },
   samples: number,
@@ -52,7 +52,8 @@ export function partSize(
 ): number {
   if (!plan.split.splits) return samples;
   const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
-  const wanted = microbatch ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
+  const measured = engine.tuning?.microbatches[plan.width];
+  const wanted = microbatch ?? measured ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
   return Math.ceil(samples / Math.ceil(samples / wanted));
 }
 

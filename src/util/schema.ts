@@ -63,6 +63,12 @@ export function record(fields: Readonly<Record<string, Check>>): Check {
   };
 }
 
+/** An object with any names, whose values are all of one kind. */
+export function dictionary(check: Check): Check {
+  return (place, value) =>
+    record(Object.fromEntries(Object.keys(Object(value)).map((name) => [name, check])))(place, value);
+}
+
 /** The same, or nothing. */
 export function optional(check: Check): Check {
   return (place, value) => {

@@ -1,4 +1,4 @@
-import type { Engine } from "../../src/engine/index.ts";
+import type { CompileOptions, Engine } from "../../src/engine/index.ts";
 import { GraphBuilder } from "../../src/graph/index.ts";
 import { Random } from "../../src/util/random.ts";
 import { assertClose, type Tolerance } from "./close.ts";
@@ -7,10 +7,15 @@ import type { Case } from "./primitive-cases.ts";
 import { checkedGraph, compiled, evaluate, numbers } from "./run.ts";
 
 /** Asserts that an engine gives a case the oracle's values, at batch sizes 1, 3 and 7 of one session. */
-export async function checkValue(engine: Engine, item: Case, tolerance: Tolerance): Promise<void> {
+export async function checkValue(
+  engine: Engine,
+  item: Pick<Case, "name" | "inputs" | "build">,
+  tolerance: Tolerance,
+  options: CompileOptions = {},
+): Promise<void> {
   const b = new GraphBuilder();
   const z = item.build(b, makeInputs(b, item.inputs));
-  const program = await compiled(engine, checkedGraph({ z }));
+  const program = await compiled(engine, checkedGraph({ z }), options);
   for (const batch of [1, 3, 7]) {
     const feeds = drawInputs(item.inputs, new Random(batch), batch);
     const [found, expected] = [(await program.run(feeds)).z!, (await evaluate({ z }, feeds)).z!];

@@ -1,4 +1,4 @@
-import { type Engine, type EngineTensor, ReferenceEngine } from "../../src/engine/index.ts";
+import { type CompileOptions, type Engine, type EngineTensor, ReferenceEngine } from "../../src/engine/index.ts";
 import { checkGraph, type Graph, graphOf, type Node } from "../../src/graph/index.ts";
 import type { NDArray } from "../../src/util/ndarray.ts";
 
@@ -13,8 +13,8 @@ export function checkedGraph(outputs: Readonly<Record<string, Node>>): Graph {
 }
 
 /** A graph compiled to run many times on arrays; `dispose` frees it. */
-export async function compiled(engine: Engine, graph: Graph) {
-  const session = await engine.compile(graph);
+export async function compiled(engine: Engine, graph: Graph, options: CompileOptions = {}) {
+  const session = await engine.compile(graph, options);
   return {
     run: async (feeds: Arrays): Promise<Record<string, NDArray>> => {
       const inputs: Record<string, EngineTensor> = {};
