@@ -18,6 +18,7 @@ const rooms = {
   nn: ["interop", "engine", "ops", "graph"],
   summary: ["nn", ...below],
   optim: belowOptim,
+  tune: ["summary", "nn", ...below],
   models: belowOptim,
   datasets: belowOptim,
   train: ["datasets", "optim", ...belowOptim],
@@ -35,6 +36,7 @@ const nodeFiles = [
   "^src/train/(file-store|node[^/]*)\\.ts$",
   "^src/train/node/",
   "^src/datasets/node/",
+  "^src/tune/",
   "^src/engine/ort-node[^/]*(\\.ts$|/)",
   "^src/node\\.ts$",
 ];
@@ -62,9 +64,9 @@ const forbidden = [
   {
     name: "index-is-not-an-application",
     severity: "error",
-    comment: "the root is for browsers: it leaves out the command, the reports and grnewt/node",
+    comment: "the root is for browsers: it leaves out the command, the reports, measuring and grnewt/node",
     from: { path: "^src/index(\\.node)?\\.ts$" },
-    to: { path: ["^src/(cli|report)/", "^src/node\\.ts$"] },
+    to: { path: ["^src/(cli|report|tune)/", "^src/node\\.ts$"] },
   },
   {
     name: "node-is-not-the-command",

@@ -17,6 +17,8 @@ export {
   mnist,
   readIdx,
 } from "./datasets/node/index.ts";
+export type { Machine, Tuning } from "./engine/index.ts";
 export { OrtNodeEngine, type OrtNodeOptions } from "./engine/ort-node.ts";
+export { type TuneOptions, tune } from "./tune/index.ts";
 
 useOrtNodeByDefault();

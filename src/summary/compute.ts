@@ -102,7 +102,8 @@ function slope(name: string): string {
   return `d:${name}`;
 }
 
-function gradientSource(target: Objective, batch: Batch | undefined): Source<Needs> {
+/** The graph of a loss and its gradient in all that is trained. */
+export function gradientSource(target: Objective, batch: Batch | undefined): Source<Needs> {
   const b = new GraphBuilder();
   const { loss, checks, masks } = target.trace(b, dataInputs(b, specOf(batch)));
   const trainable = [...target.variables].filter(([, variable]) => variable.trainable);

@@ -3,6 +3,7 @@ export {
   computeHg,
   computeHgFullbatch,
   fullbatchGradient,
+  gradientSource,
   type ValueAndGrad,
   valueAndGrad,
 } from "./compute.ts";

@@ -1,0 +1,1 @@
+export { type TuneOptions, tune, tuningKey } from "./tune.ts";

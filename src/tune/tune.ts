@@ -1,0 +1,246 @@
+import { createHash } from "node:crypto";
+import { type Engine, type Precision, type Source, samplesOf, type Tuning } from "../engine/index.ts";
+import { thisMachine } from "../engine/ort-node/machine.ts";
+import { OrtNodeEngine } from "../engine/ort-node.ts";
+import { type Graph, GraphBuilder, graphOf, isBatch, type Node, printGraph } from "../graph/index.ts";
+import { type Loss, type Module, objective } from "../nn/index.ts";
+import { type ConvolutionChoice, convolutionsOf } from "../onnx/index.ts";
+import { input, productFlops, slice } from "../ops/index.ts";
+import {
+  gradientSource,
+  nameGroups,
+  type Partition,
+  partition as partitions,
+  partsOf,
+  type SummaryPlan,
+  summarySource,
+} from "../summary/index.ts";
+import type { Batch } from "../util/ndarray.ts";
+import { checkPositive, checkWhole, refuseUnknown } from "../util/options.ts";
+import { DryRuns } from "./dry-runs.ts";
+import { watch as ownWatch, pick, race, type Watch, type Way } from "./race.ts";
+
+/** How to tune. */
+export interface TuneOptions {
+  /** Of the engine that the tuning is for; "float32" by default. */
+  readonly precision?: Precision;
+  /** Threads for one operator where they are not to be chosen. */
+  readonly threads?: number;
+  /** What summaries are taken of, for their microbatch: `batch` by default, null where there are none. */
+  readonly hgBatch?: Batch | null;
+  /** Of the summaries; `partition.canonical(model)` by default. */
+  readonly partition?: Partition;
+  /** What measuring may take in all, but for the run or compilation under way: 5 by default. */
+  readonly seconds?: number;
+}
+
+const OPTIONS = ["precision", "threads", "hgBatch", "partition", "seconds"];
+
+/** FLOPs of a run whose time is to say how fast a convolution is, and a gradient: tens of milliseconds, and some hundred. */
+const CONVOLUTION_FLOPS = 1e9;
+const GRADIENT_FLOPS = 5e9;
+
+/** The share of the time by which each is to have been measured; the rest is for the forms together. */
+const SHARES = { threads: 0.2, forms: 0.65, microbatch: 0.85 } as const;
+
+/** Where half the threads take so many times as long, a quarter of them is not tried. */
+const TOO_FEW = 1.2;
+
+/** What fewer threads must take of the time: other work on the machine, which may end, is in their favour. */
+const FEWER = 0.9;
+
+/** What a node of a large graph takes to compile, in ms. */
+const COMPILING = 0.3;
+
+/** Multiples of the rule's microbatch to be tried. */
+const MICROBATCHES = [1, 2, 0.5, 4];
+
+/** Tells a model, the shapes of its batches, and all else that a {@link Tuning} depends on but the machine. */
+export function tuningKey(model: Module, loss: Loss, batch: Batch, options: TuneOptions = {}): string {
+  const { precision = "float32", threads = null, hgBatch = batch, partition = partitions.canonical(model) } = options;
+  const target = objective(model, loss);
+  const { graph } = gradientSource(target, batch);
+  const groups = hgBatch && nameGroups(partition, target.variables);
+  const counts = [batch, hgBatch].map((each) => each && samplesOf(each));
+  const all = JSON.stringify([printGraph(graph), precision, threads, groups, counts]);
+  return createHash("sha256").update(all).digest("hex").slice(0, 32);
+}
+
+/**
+ * Chooses what is the fastest on this machine by measuring, for one model and the shapes of its batches: the threads of ONNX
+ * Runtime, the form of each convolution, and the microbatch of summaries. What is not clearly faster (by 5 %) than the rules'
+ * choice, or was not reached in time, is left as the rules say. The model is not changed.
+ * @param batch of a step.
+ * @returns what `new OrtNodeEngine({ tuning })` takes. It can be kept as JSON.
+ * @throws OptionError, DataError, and what tracing and compiling throw
+ */
+export function tune(model: Module, loss: Loss, batch: Batch, options: TuneOptions = {}): Promise<Tuning> {
+  return tuneBy(ownWatch, model, loss, batch, options);
+}
+
+/** `tune` by any watch. */
+export async function tuneBy(
+  watch: Watch,
+  model: Module,
+  loss: Loss,
+  batch: Batch,
+  options: TuneOptions = {},
+): Promise<Tuning> {
+  refuseUnknown("tune", options, OPTIONS);
+  const {
+    precision = "float32",
+    seconds = 5,
+    threads,
+    hgBatch = batch,
+    partition = partitions.canonical(model),
+  } = options;
+  checkPositive("tune: seconds", seconds);
+  if (threads !== undefined) checkWhole("tune: threads", threads, 1);
+  const machine = thisMachine();
+  const key = tuningKey(model, loss, batch, options);
+  const target = objective(model, loss);
+  const gradient = gradientSource(target, batch).graph;
+  const engine = new OrtNodeEngine({ precision, threads: threads ?? machine.threads });
+  const tuner = new Tuner(engine, watch, seconds, threads ?? machine.threads);
+  try {
+    if (threads === undefined) await tuner.chooseThreads(gradient, batch);
+    await tuner.chooseForms(gradient, samplesOf(batch));
+    const microbatches = hgBatch
+      ? await tuner.tuneSummary(summarySource(target, nameGroups(partition, target.variables), hgBatch), hgBatch)
+      : {};
+    await tuner.checkForms(gradient, batch);
+    const { threads: chosen, forms: convolutions, gains } = tuner;
+    return { machine, key, threads: chosen, convolutions, microbatches, gains };
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** One call of `tune`: what is chosen so far. */
+class Tuner {
+  threads: number;
+  readonly forms: Record<string, string> = {};
+  readonly gains = { threads: 1, convolutions: 1, microbatch: 1 };
+  readonly #engine: Engine;
+  readonly #runs: DryRuns;
+  readonly #watch: Watch;
+  readonly #begun: number;
+  readonly #seconds: number;
+
+  constructor(engine: Engine, watch: Watch, seconds: number, threads: number) {
+    this.#engine = engine;
+    this.#runs = new DryRuns(engine);
+    this.#watch = watch;
+    this.#begun = watch.now();
+    this.#seconds = seconds;
+    this.threads = threads;
+  }
+
+  /** All threads, or a half of them as long as that is clearly faster, and so on. */
+  async chooseThreads(graph: Graph, batch: Batch): Promise<void> {
+    const inputs = await this.#runs.inputs(graph, samplesFor(graph, GRADIENT_FLOPS, samplesOf(batch)), batch);
+    const way = async (threads: number): Promise<Way> => {
+      const session = await this.#runs.compile(graph, { threads });
+      return { name: `threads ${threads}`, run: () => this.#runs.run(session, inputs) };
+    };
+    let best = await way(this.threads);
+    for (let threads = this.threads; threads > 1 && !this.#isLate(SHARES.threads); ) {
+      threads = Math.floor(threads / 2);
+      const fewer = await way(threads);
+      const times = await race([best, fewer], this.#watch, this.#until(SHARES.threads));
+      if (!times || times[1]! > TOO_FEW * times[0]!) break;
+      const { index, gain } = pick(times, FEWER);
+      if (index === 1) [best, this.threads] = [fewer, threads];
+      this.gains.threads *= gain;
+    }
+    await this.#runs.clear();
+  }
+
+  /** The fastest form of each convolution that has none yet, those with most work first. */
+  async chooseForms(graph: Graph, samples: number): Promise<void> {
+    const choices = convolutionsOf(graph, this.#engine.precision)
+      .filter(({ key }) => !(key in this.forms))
+      .map((choice) => ({ ...choice, graph: alone(choice.node) }))
+      .sort((a, b) => productFlops(b.graph, 1) - productFlops(a.graph, 1));
+    for (const choice of choices) {
+      if (this.#isLate(SHARES.forms)) return;
+      const form = await this.#formOf(choice, samples);
+      if (form !== undefined) this.forms[choice.key] = form;
+    }
+  }
+
+  async #formOf(
+    { key, rule, forms, graph }: ConvolutionChoice & { graph: Graph },
+    most: number,
+  ): Promise<string | undefined> {
+    const names = [rule, ...forms.filter((name) => name !== rule)];
+    const inputs = await this.#runs.inputs(graph, samplesFor(graph, CONVOLUTION_FLOPS, most));
+    const ways: Way[] = [];
+    for (const name of names) {
+      const session = await this.#runs.compile(graph, { threads: this.threads, convolutions: { [key]: name } });
+      ways.push({ name: `${key} as ${name}`, run: () => this.#runs.run(session, inputs) });
+    }
+    const times = await race(ways, this.#watch, this.#until(SHARES.forms));
+    await this.#runs.clear();
+    return times && names[pick(times).index];
+  }
+
+  /** The forms of its convolutions, and the microbatch by the width of the stack of tangents, where the batch splits. */
+  async tuneSummary({ graph, plan }: Source<SummaryPlan>, batch: Batch): Promise<Tuning["microbatches"]> {
+    const samples = samplesOf(batch);
+    const byRule = Math.max(...partsOf(plan, batch, this.#engine, undefined));
+    await this.chooseForms(graph, byRule);
+    const compiled = this.#watch.now() + COMPILING * graph.nodes.length;
+    if (!plan.split.splits || plan.split.coupled || compiled > this.#until(SHARES.microbatch)) return {};
+    const session = await this.#runs.compile(graph, { threads: this.threads, convolutions: this.forms });
+    const sizes = MICROBATCHES.map((factor) => Math.min(samples, Math.max(1, Math.round(factor * byRule))));
+    const ways: Way[] = [];
+    for (const work of new Set(sizes)) {
+      const inputs = await this.#runs.inputs(graph, work, batch);
+      ways.push({ name: `microbatch ${work}`, work, run: () => this.#runs.run(session, inputs) });
+    }
+    const { index, gain } = pick(await race(ways, this.#watch, this.#until(SHARES.microbatch)));
+    this.gains.microbatch = gain;
+    await this.#runs.clear();
+    return { [plan.width]: ways[index]!.work! };
+  }
+
+  /** Goes back to the rules' forms where those that are each the fastest are not so together. */
+  async checkForms(graph: Graph, batch: Batch): Promise<void> {
+    const choices = convolutionsOf(graph, this.#engine.precision);
+    const rules = Object.fromEntries(choices.map(({ key, rule }) => [key, rule]));
+    if (choices.every(({ key, rule }) => (this.forms[key] ?? rule) === rule) || this.#isLate(1)) return;
+    const inputs = await this.#runs.inputs(graph, samplesFor(graph, GRADIENT_FLOPS, samplesOf(batch)), batch);
+    const ways: Way[] = [];
+    for (const [name, convolutions] of Object.entries({ rules, "chosen forms": this.forms })) {
+      const session = await this.#runs.compile(graph, { threads: this.threads, convolutions });
+      ways.push({ name, run: () => this.#runs.run(session, inputs) });
+    }
+    const [before = 1, after = 1] = (await race(ways, this.#watch, this.#until(1))) ?? [];
+    if (after <= before) this.gains.convolutions = after / before;
+    else for (const { key, rule } of choices) if (key in this.forms) this.forms[key] = rule;
+    await this.#runs.clear();
+  }
+
+  #until(share: number): number {
+    return this.#begun + share * this.#seconds * 1000;
+  }
+
+  #isLate(share: number): boolean {
+    return this.#watch.now() >= this.#until(share);
+  }
+}
+
+/** A graph of one node, of whose result little is kept: results are copied out of the engine. */
+function alone({ op, inputs, attrs }: Node): Graph {
+  const b = new GraphBuilder();
+  const operands = inputs.map(({ shape }, i) => input(b, `input ${i}`, shape));
+  let result = b.apply(op, operands, attrs);
+  for (const [axis, length] of result.shape.entries()) if (!isBatch(length)) result = slice(b, result, axis, 0, 1);
+  return graphOf({ result });
+}
+
+/** Samples with which a graph has so many FLOPs, `most` at most. */
+function samplesFor(graph: Graph, flops: number, most: number): number {
+  return Math.max(1, Math.min(most, Math.floor(flops / productFlops(graph, 1))));
+}
