@@ -10,6 +10,7 @@ import type { Product } from "./product.ts";
 export class PacedEngine implements Engine {
   readonly name: string;
   readonly precision: Engine["precision"];
+  readonly threads: number;
   readonly #engine: Engine;
   readonly #product: Product;
   #looks: number[] | undefined;
@@ -18,6 +19,7 @@ export class PacedEngine implements Engine {
   constructor(engine: Engine, product: Product) {
     this.name = engine.name;
     this.precision = engine.precision;
+    this.threads = engine.threads;
     this.#engine = engine;
     this.#product = product;
   }

@@ -43,6 +43,8 @@ export interface Engine {
   readonly precision: Precision;
   /** What was chosen by measuring, if it was. */
   readonly tuning?: Tuning | undefined;
+  /** How many threads share the work of one operator. */
+  readonly threads: number;
   /** How many sessions were compiled so far, and how many of them are not yet disposed. */
   readonly sessions: { readonly compiled: number; readonly live: number };
   /** How many tensors are not yet released. */
@@ -110,7 +112,8 @@ function sampleAxis(shape: Shape): number {
  * Checks that the batch size can be known when the graph runs.
  * @throws GraphError where values grow with the batch, but no input has its axis.
  */
-export function checkBatchKnown({ inputs, nodes }: Graph): void {
+export function checkBatchKnown({ inputs, nodes, ahead }: Graph): void {
+  if (ahead) checkBatchKnown(ahead.graph);
   const growing = nodes.find(({ shape }) => shape.some(isBatch));
   if (!growing || inputs.some(({ node }) => sampleAxis(node.shape) >= 0)) return;
   throw new GraphError(

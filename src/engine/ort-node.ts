@@ -65,6 +65,7 @@ export class OrtNodeEngine implements Engine {
   readonly name = "onnxruntime-node";
   readonly precision: Precision;
   readonly tuning: Tuning | undefined;
+  readonly threads: number;
   readonly #options: InferenceSession.SessionOptions;
   readonly #thread = new OrtThread();
   readonly #sessions = new Set<Id>();
@@ -84,6 +85,7 @@ export class OrtNodeEngine implements Engine {
       throw new OptionError(`threads: expected a whole number of at least 1, found ${threads}`);
     this.precision = precision;
     this.tuning = tuning;
+    this.threads = threads;
     this.#options = {
       executionProviders: [...providers],
       intraOpNumThreads: threads,

@@ -1,7 +1,16 @@
-import { concrete, type DType, type Graph, type Node, type Value } from "../graph/index.ts";
+import {
+  concrete,
+  type DType,
+  type Graph,
+  type InputAttrs,
+  type Node,
+  type PartSums,
+  type Value,
+} from "../graph/index.ts";
 import { DisposedError, invariant } from "../util/errors.ts";
 import { checkArray, isFloat, type NDArray } from "../util/ndarray.ts";
 import { checkBatchKnown, checkInputs, type Engine, type EngineTensor, type Session, type Tensors } from "./engine.ts";
+import { sliceSamples } from "./masks.ts";
 
 class ReferenceTensor implements EngineTensor {
   readonly owner: ReferenceEngine;
@@ -24,6 +33,7 @@ class ReferenceTensor implements EngineTensor {
 export class ReferenceEngine implements Engine {
   readonly name = "reference";
   readonly precision = "float64";
+  readonly threads: number = 1;
   readonly #sessions = new Set<object>();
   readonly #tensors = new Set<EngineTensor>();
   #compiled = 0;
@@ -95,23 +105,50 @@ export class ReferenceEngine implements Engine {
   }
 
   #evaluate(graph: Graph, inputs: Tensors): Record<string, EngineTensor> {
-    const batchSize = checkInputs(graph, inputs);
-    const values = new Map<Node, Value>();
-    for (const { name, node } of graph.inputs)
-      values.set(node, { shape: inputs[name]!.shape, data: this.#dataOf(inputs[name]!) });
-    for (const node of graph.nodes) {
-      if (values.has(node)) continue;
-      const shape = concrete(node.shape, batchSize);
-      const operands = node.inputs.map((input) => values.get(input)!);
-      values.set(node, { shape, data: node.op.value(operands, node.attrs, shape) });
-    }
+    const samples = checkInputs(graph, inputs);
+    const given = new Map(
+      graph.inputs.map(({ name }) => [name, { shape: inputs[name]!.shape, data: this.#dataOf(inputs[name]!) }]),
+    );
+    const found = evaluate(graph, given, samples);
     const outputs: Record<string, EngineTensor> = {};
     for (const [name, node] of graph.outputs) {
-      const { shape, data } = values.get(node)!;
+      const { shape, data } = found.get(name)!;
       outputs[name] = this.#tensor(shape, node.dtype, data.slice());
     }
     return outputs;
   }
+}
+
+type Values = ReadonlyMap<string, Value>;
+
+/** The outputs of a graph by name, from its inputs by name. */
+function evaluate(graph: Graph, given: Values, samples: number): Values {
+  const known = graph.ahead ? new Map([...given, ...sumsOver(graph.ahead, given, samples)]) : given;
+  const values = new Map<Node, Value>();
+  for (const node of graph.nodes) {
+    const shape = concrete(node.shape, samples);
+    const operands = node.inputs.map((input) => values.get(input)!);
+    const value = node.op.name === "input" ? known.get((node.attrs as InputAttrs).name)! : undefined;
+    values.set(node, value ?? { shape, data: node.op.value(operands, node.attrs, shape) });
+  }
+  return new Map([...graph.outputs].map(([name, node]) => [name, values.get(node)!]));
+}
+
+function sumsOver({ graph, size: { name: sizeName } }: PartSums, given: Values, samples: number): Values {
+  const size = given.get(sizeName)!.data[0]!;
+  invariant(samples % size === 0, `parts of ${size} samples in a batch of ${samples}`);
+  const sums = new Map<string, Value>();
+  for (let start = 0; start < samples; start += size) {
+    const own = graph.inputs.map(({ name, node }) => {
+      const part = sliceSamples(given.get(name)!, node.shape, start, start + size);
+      return [name, part as Value] as const;
+    });
+    for (const [name, { shape, data }] of evaluate(graph, new Map(own), size)) {
+      const sum = sums.get(name)?.data;
+      sums.set(name, { shape, data: sum ? data.map((value, i) => value + sum[i]!) : data });
+    }
+  }
+  return sums;
 }
 
 function own(engine: ReferenceEngine, tensor: EngineTensor): ReferenceTensor {

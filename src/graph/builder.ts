@@ -40,16 +40,37 @@ export interface Graph {
   readonly outputs: ReadonlyMap<string, Node>;
   /** Every node that an output needs, each after its inputs. */
   readonly nodes: readonly Node[];
+  /** What is computed ahead of the nodes, part by part. */
+  readonly ahead?: PartSums;
+}
+
+/** Sums over the parts of a batch. */
+export interface PartSums {
+  /** Run on each part. An output, added up over the parts, is the input of its name of the graph that comes after. */
+  readonly graph: Graph;
+  /** The input, a real number, that holds the samples of one part: a divisor of the batch size. */
+  readonly size: GraphInput;
+}
+
+/** A graph some of whose inputs are sums over the parts of a batch; the others, and those of a part, are given. */
+export function afterParts(graph: Graph, ahead: PartSums): Graph {
+  const given = [...ahead.graph.inputs, ahead.size, ...graph.inputs].filter(
+    ({ name }) => !ahead.graph.outputs.has(name),
+  );
+  return { ...graph, inputs: [...new Map(given.map((each) => [each.name, each])).values()], ahead };
 }
 
 /** Collects the nodes that the outputs need. */
 export function graphOf(outputs: ReadonlyMap<string, Node> | Record<string, Node>): Graph {
   const named = outputs instanceof Map ? outputs : new Map(Object.entries(outputs));
   const nodes = ancestors([...named.values()]);
-  const inputs = nodes
+  return { inputs: inputsIn(nodes), outputs: named, nodes };
+}
+
+function inputsIn(nodes: readonly Node[]): GraphInput[] {
+  return nodes
     .filter((node) => node.op.name === "input")
     .map((node) => ({ name: (node.attrs as InputAttrs).name, node }));
-  return { inputs, outputs: named, nodes };
 }
 
 /** The nodes that `roots` depend on, themselves included, each after its inputs. */
@@ -86,6 +107,16 @@ export function checkGraph(graph: Graph): void {
       throw new GraphError(`%${node.id} ${node.op.name} is ${formatType(node)}, its rule says ${formatType(type)}`);
     seen.add(node);
   }
+  if (graph.ahead) checkAhead(graph, graph.ahead);
+}
+
+function checkAhead(graph: Graph, ahead: PartSums): void {
+  checkGraph(ahead.graph);
+  for (const { name, node } of inputsIn(graph.nodes)) {
+    const sum = ahead.graph.outputs.get(name);
+    if (sum && formatType(sum) !== formatType(node))
+      throw new GraphError(`input ${name} is ${formatType(node)}, its part is ${formatType(sum)}`);
+  }
 }
 
 function formatType({ dtype, shape }: { dtype: DType; shape: Shape }): string {
@@ -102,6 +133,8 @@ function formatAttrs(attrs: unknown): string {
 
 /** A graph as text, one line for each node: `%3: float[batch, 10] = matmul(%0, %2) {…}`. */
 export function printGraph(graph: Graph): string {
+  const { ahead } = graph;
+  const first = ahead ? [`of each ${ahead.size.name} samples, added up:`, printGraph(ahead.graph), "then:"] : [];
   const label = new Map(graph.nodes.map((node, i) => [node, `%${i}`]));
   const lines = graph.nodes.map((node) => {
     const attrs = formatAttrs(node.attrs);
@@ -109,5 +142,5 @@ export function printGraph(graph: Graph): string {
     return `${label.get(node)}: ${formatType(node)} = ${node.op.name}(${inputs})${attrs === "{}" ? "" : ` ${attrs}`}`;
   });
   const outputs = [...graph.outputs].map(([name, node]) => `${name}: ${label.get(node)}`);
-  return [...lines, `return { ${outputs.join(", ")} }`].join("\n");
+  return [...first, ...lines, `return { ${outputs.join(", ")} }`].join("\n");
 }

@@ -1,4 +1,5 @@
 export {
+  afterParts,
   ancestors,
   checkGraph,
   dependents,
@@ -7,6 +8,7 @@ export {
   type GraphInput,
   graphOf,
   type InputAttrs,
+  type PartSums,
   printGraph,
 } from "./builder.ts";
 export type {

@@ -3,6 +3,7 @@ import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
 import { findGemms, type Gemm } from "./gemm.ts";
 import { type ConvolutionForms, type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
 import type { OnnxGraph, OnnxValue } from "./model-proto.ts";
+import { lowerSums } from "./scan.ts";
 import { lowerings } from "./table.ts";
 
 export { type ConvolutionChoice, convolutionsOf } from "./conv.ts";
@@ -36,6 +37,7 @@ const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute
 export function lowerGraph(graph: Graph, precision: Precision, convolutions?: ConvolutionForms): OnnxGraph {
   const to = new Lowering(precision, convolutions);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);
+  if (graph.ahead) lowerSums(to, graph.ahead, lowerGraph(graph.ahead.graph, precision, convolutions));
   const { gemms, absorbed } = findGemms(graph);
   const lowered = new Map<Node, string>();
   const lower = (node: Node): string => {

@@ -8,8 +8,8 @@ export type ElementType = keyof typeof ELEMENT;
 const OPSET = 18;
 const IR_VERSION = 8;
 
-/** An attribute of an operator: a whole number, a list of them, a real number or a string. */
-export type Attribute = number | readonly number[] | { readonly float: number } | string;
+/** An attribute of an operator: a whole number, a list of them, a real number, a string or a graph. */
+export type Attribute = number | readonly number[] | { readonly float: number } | string | OnnxGraph;
 
 export interface OnnxNode {
   readonly type: string;
@@ -81,7 +81,7 @@ function encodeNode(writer: BinaryWriter, node: OnnxNode): void {
 }
 
 function encodeAttribute(writer: BinaryWriter, name: string, value: Attribute): void {
-  const TYPE = { float: 1, int: 2, string: 3, ints: 7 };
+  const TYPE = { float: 1, int: 2, string: 3, graph: 5, ints: 7 };
   const type = (number: number): BinaryWriter => writer.tag(20, WireType.Varint).int32(number);
   writer.tag(1, WireType.LengthDelimited).string(name);
   if (typeof value === "number") {
@@ -93,6 +93,9 @@ function encodeAttribute(writer: BinaryWriter, name: string, value: Attribute): 
   } else if ("float" in value) {
     writer.tag(2, WireType.Bit32).float(value.float);
     type(TYPE.float);
+  } else if ("nodes" in value) {
+    message(writer, 6, (w) => encodeGraph(w, value));
+    type(TYPE.graph);
   } else {
     for (const item of value) writer.tag(8, WireType.Varint).int64(item);
     type(TYPE.ints);

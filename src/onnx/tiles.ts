@@ -1,4 +1,4 @@
-import { type Graph, GraphBuilder, graphOf, type InputAttrs, isBatch, type Node } from "../graph/index.ts";
+import { afterParts, type Graph, GraphBuilder, graphOf, type InputAttrs, isBatch, type Node } from "../graph/index.ts";
 import { add, broadcast, input, permute, slice } from "../ops/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import { OWN } from "./lowering.ts";
@@ -105,7 +105,9 @@ class Tiling {
           outputs.set(name, rowsOf(of, node, range));
         });
     }
-    return { graph: graphOf(made), inputs: this.#inputs, outputs };
+    const { ahead } = this.#source;
+    const graph = graphOf(made);
+    return { graph: ahead ? afterParts(graph, ahead) : graph, inputs: this.#inputs, outputs };
   }
 
   #make(node: Node): void {
@@ -134,7 +136,7 @@ class Tiling {
   #rows(node: Node, [from, to]: Range): Node {
     const b = this.#b;
     const range: Range = [from, to];
-    if (node.op.name === "input") return this.#rowsOfInput(node, range);
+    if (node.op.name === "input" && !this.#isSum(node)) return this.#rowsOfInput(node, range);
     if (node.op.name === "broadcast") {
       const [source] = node.inputs;
       const repeats = source!.shape.length < node.shape.length || source!.shape[0] === 1;
@@ -153,6 +155,11 @@ class Tiling {
       return b.apply(node.op, [this.#rows(left!, range), this.#whole.get(right!)!], node.attrs);
     }
     return slice(b, this.#whole.get(node)!, 0, from, to);
+  }
+
+  /** Whether an input is not given, but added up ahead. */
+  #isSum({ attrs }: Node): boolean {
+    return this.#source.ahead?.graph.outputs.has((attrs as InputAttrs).name) ?? false;
   }
 
   #rowsOfInput(node: Node, range: Range): Node {

@@ -1,4 +1,4 @@
-import { gradients, hessianProduct, ofParts, splitAsGiven } from "../derive/index.ts";
+import { gradients, hessianProduct, ofParts, PART_SIZE, splitAsGiven } from "../derive/index.ts";
 import {
   type DataSpec,
   dataInputs,
@@ -8,7 +8,16 @@ import {
   type Source,
   variableInput,
 } from "../engine/index.ts";
-import { type Builder, GraphBuilder, graphOf, type Node, type Shape } from "../graph/index.ts";
+import {
+  afterParts,
+  type Builder,
+  type Graph,
+  GraphBuilder,
+  graphOf,
+  type Node,
+  type PartSums,
+  type Shape,
+} from "../graph/index.ts";
 import {
   add,
   broadcast,
@@ -44,8 +53,11 @@ interface BatchSource {
   readonly phase?: string | undefined;
 }
 
-/** Where a step's gradient comes from: the loss of a batch, or the caller. */
-export type GradientSource = BatchSource | { readonly kind: "given" };
+/** Where a step's gradient comes from: the loss of a batch, at once or part by part, or the caller. */
+export type GradientSource =
+  | BatchSource
+  | { readonly kind: "parts"; readonly spec: DataSpec }
+  | { readonly kind: "given" };
 
 /** What a training program is made of. */
 export interface StepParts {
@@ -87,12 +99,13 @@ interface Directions {
   /** The new values of buffers and of what the preconditioner keeps. */
   readonly assigned: readonly Node[];
   readonly needs: StepNeeds;
+  readonly ahead: PartSums | undefined;
 }
 
 /** The updater's directions from a gradient, with its new state; and where a batch gives it the loss, and buffers' values. */
 function directions(b: Builder, parts: StepParts, from: GradientSource): Directions {
   const outputs = new Map<string, Node>();
-  const { slopes, products, assigned, needs } = slopesOf(b, parts, from, outputs);
+  const { slopes, products, assigned, needs, ahead } = slopesOf(b, parts, from, outputs);
   const gradient = parts.clipGradNorm === undefined ? slopes : clipped(b, slopes, parts.clipGradNorm);
   const subjects = targetsOf(b, parts).map((target, i) => ({
     ...target,
@@ -101,7 +114,12 @@ function directions(b: Builder, parts: StepParts, from: GradientSource): Directi
   }));
   const { directions: made, kept } = applyRule(b, parts.updater, subjects, names);
   for (const [name, node] of kept) outputs.set(name, node);
-  return { outputs, directions: made, assigned, needs };
+  return { outputs, directions: made, assigned, needs, ahead };
+}
+
+function joined(outputs: ReadonlyMap<string, Node>, ahead: PartSums | undefined): Graph {
+  const graph = graphOf(outputs);
+  return ahead ? afterParts(graph, ahead) : graph;
 }
 
 function inputOf(b: Builder, { variables }: Objective, name: string): Node {
@@ -120,10 +138,21 @@ interface Slopes {
   readonly products: readonly Node[] | undefined;
   readonly assigned: readonly Node[];
   readonly needs: StepNeeds;
+  /** What they are sums of, where they are made part by part. */
+  readonly ahead?: PartSums;
 }
 
 function slopesOf(b: Builder, parts: StepParts, from: GradientSource, outputs: Map<string, Node>): Slopes {
-  return from.kind === "batch" ? traced(b, parts, from, outputs) : given(b, parts);
+  if (from.kind === "batch") return traced(b, parts, from, outputs);
+  return from.kind === "parts" ? summed(b, parts, from.spec, outputs) : given(b, parts);
+}
+
+function summed(b: Builder, parts: StepParts, spec: DataSpec, outputs: Map<string, Node>): Slopes {
+  const { graph, plan } = slopesSource(parts, spec);
+  const { checks, masks } = plan;
+  outputs.set(names.loss, input(b, names.loss, []));
+  const size = { name: PART_SIZE, node: input(b, PART_SIZE, []) };
+  return { ...given(b, parts), needs: { ...NO_NEEDS, checks, masks }, ahead: { graph, size } };
 }
 
 function traced(b: Builder, parts: StepParts, { spec, phase }: BatchSource, outputs: Map<string, Node>): Slopes {
@@ -235,9 +264,9 @@ function check(b: Builder, values: readonly Node[], outputs: Map<string, Node>):
 /** A whole step in one program: gradient, updater, new parameters and buffers. */
 export function stepSource(parts: StepParts, from: GradientSource): Source<StepNeeds> {
   const b = new GraphBuilder();
-  const { outputs, directions: moves, assigned, needs } = directions(b, parts, from);
+  const { outputs, directions: moves, assigned, needs, ahead } = directions(b, parts, from);
   check(b, [...applied(b, parts, moves, outputs), ...assigned], outputs);
-  return { graph: graphOf(outputs), plan: needs };
+  return { graph: joined(outputs, ahead), plan: needs };
 }
 
 /** What one part of a batch adds: to loss, gradient, and H v for a rule that asks for it; and buffers as the part makes them. */
@@ -269,11 +298,11 @@ export function slopesSource(parts: StepParts, spec: DataSpec): Source<PartPlan>
 /** The first half of a step before which a summary is taken: directions, Σ u² for each group, and new buffers. */
 export function directionSource(parts: StepParts, from: GradientSource): Source<StepNeeds> {
   const b = new GraphBuilder();
-  const { outputs, directions: moves, assigned, needs } = directions(b, parts, from);
+  const { outputs, directions: moves, assigned, needs, ahead } = directions(b, parts, from);
   for (const [name, node] of moves) outputs.set(names.direction(name), node);
   outputs.set(names.norms, normsOf(b, parts.groups, moves));
   check(b, assigned, outputs);
-  return { graph: graphOf(outputs), plan: needs };
+  return { graph: joined(outputs, ahead), plan: needs };
 }
 
 /** The loss of a batch alone. */

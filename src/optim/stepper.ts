@@ -5,12 +5,13 @@ import {
   type Program,
   Programs,
   runOnce,
+  samplesOf,
   specOf,
   uploadBatch,
   uploadScalar,
   variableTensors,
 } from "../engine/index.ts";
-import { compileTotals, type Direction, membersOf, type PartPlan } from "../summary/index.ts";
+import { compileTotals, type Direction, membersOf, type PartPlan, uploadShare } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, type Shapes, sizeOf } from "../util/ndarray.ts";
 import { Random } from "../util/random.ts";
@@ -29,6 +30,7 @@ import {
   slopesSource,
   stepSource,
 } from "./step-graph.ts";
+import { type PartFigures, partFigures, stepPart } from "./step-parts.ts";
 import { stateNamesOf } from "./updater.ts";
 
 /** What a step works from: a batch, a gradient that the caller computed, or neither for an objective without data. */
@@ -75,6 +77,8 @@ export class Stepper {
   readonly #frozen: readonly string[];
   /** The shapes of the updater's tensors. */
   readonly #stateShapes: ReadonlyMap<string, readonly number[]>;
+  /** What parts are chosen by, for each kind of batch. */
+  readonly #figures = new Map<string, PartFigures | undefined>();
   #updates = 0;
 
   /** @throws what the updater throws where it does not take a parameter */
@@ -103,8 +107,7 @@ export class Stepper {
    * @throws NonFiniteError where the loss or a new value is NaN or infinite; then nothing changed but the random numbers.
    */
   async step(from: StepInput, rates: Float64Array): Promise<number | undefined> {
-    const program = await this.#program("step", from, stepSource);
-    const inputs = await this.#inputs(from, program.plan);
+    const { program, inputs } = await this.#prepared("step", from, stepSource);
     inputs.own[names.rates] = await this.engine.upload({ shape: [rates.length], data: rates });
     const outputs = await this.#run(program, inputs);
     return await this.#commit(outputs);
@@ -112,8 +115,8 @@ export class Stepper {
 
   /** The direction of a step and what comes with it, with nothing changed but the random numbers. */
   async propose(from: StepInput): Promise<Proposal> {
-    const program = await this.#program("direction", from, directionSource);
-    const outputs = await this.#run(program, await this.#inputs(from, program.plan));
+    const { program, inputs } = await this.#prepared("direction", from, directionSource);
+    const outputs = await this.#run(program, inputs);
     const loss = await this.#takeNumber(outputs, names.loss);
     const norms = await this.#take(outputs, names.norms);
     const check = await this.#takeNumber(outputs, names.check);
@@ -266,16 +269,33 @@ export class Stepper {
     await this.programs.dispose();
   }
 
-  #program(what: string, from: StepInput, source: typeof stepSource): Promise<Program<StepNeeds>> {
+  /** The program of a step, or of its first half, and what it is given. */
+  async #prepared(
+    what: string,
+    from: StepInput,
+    source: typeof stepSource,
+  ): Promise<{ program: Program<StepNeeds>; inputs: RunInputs }> {
     const phase = this.parts.preconditioner?.phase(this.#updates);
-    const kind: GradientSource =
-      "gradient" in from ? { kind: "given" } : { kind: "batch", spec: specOf(from.batch), phase };
-    const key = (): string => (kind.kind === "given" ? "given" : `${kind.spec.key} ${this.mode} ${phase}`);
     this.#checkTrainable();
-    return this.programs.get(
+    const size = "gradient" in from ? undefined : this.#partOf(from.batch);
+    const kind = sourceOf(from, size, phase);
+    const key = (): string => (kind.kind === "given" ? "given" : `${kind.kind} ${kind.spec.key} ${this.mode} ${phase}`);
+    const program = await this.programs.get(
       () => `${what} ${key()}`,
       () => source(this.parts, kind),
     );
+    return { program, inputs: await this.#inputs(from, program.plan, size) };
+  }
+
+  /** Samples in each part of a batch whose gradient its step adds up; undefined where it is taken at once. */
+  #partOf(batch: Batch | undefined): number | undefined {
+    if (!batch) return undefined;
+    const spec = specOf(batch);
+    const key = (): string => `${spec.key} ${this.mode}`;
+    const figures = this.#figures.has(key()) ? this.#figures.get(key()) : partFigures(this.parts, spec);
+    // Tracing may have found out what the mode depends on.
+    this.#figures.set(key(), figures);
+    return figures && stepPart(figures, samplesOf(batch), this.engine);
   }
 
   /** @throws PartitionError where a parameter was frozen or unfrozen since the groups were made */
@@ -291,13 +311,15 @@ export class Stepper {
   }
 
   /** Tensors that stay (variables, state) and those that are made for one run. */
-  async #inputs(from: StepInput, needs: StepNeeds): Promise<RunInputs> {
+  async #inputs(from: StepInput, needs: StepNeeds, size: number | undefined): Promise<RunInputs> {
     const own =
       "gradient" in from
         ? await this.#uploadSlopes(from)
         : await uploadBatch(this.engine, from.batch, needs, this.random);
     for (const [name, value] of scalarsOf(this.parts.updater, this.#updates))
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
+    if (!("gradient" in from) && from.batch && size !== undefined)
+      Object.assign(own, await uploadShare(this.engine, size, samplesOf(from.batch)));
     for (const [name, value] of Object.entries(this.parts.preconditioner?.scalars(this.#updates) ?? {}))
       own[name] = await uploadScalar(this.engine, value);
     return { kept: { ...(await this.variables()), ...(await this.#stateTensors(needs.reads)) }, own };
@@ -383,6 +405,12 @@ export class Stepper {
   async #takeNumber(outputs: Record<string, EngineTensor>, name: string): Promise<number | undefined> {
     return outputs[name] && (await this.#take(outputs, name))[0];
   }
+}
+
+function sourceOf(from: StepInput, size: number | undefined, phase: string | undefined): GradientSource {
+  if ("gradient" in from) return { kind: "given" };
+  const spec = specOf(from.batch);
+  return size === undefined ? { kind: "batch", spec, phase } : { kind: "parts", spec };
 }
 
 /** The shapes of an updater's tensors and shared numbers, by the names of their inputs. */

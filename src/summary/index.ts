@@ -24,7 +24,16 @@ export {
 export { SummaryMean, WeightedMean } from "./mean.ts";
 export * as partition from "./partition.ts";
 export type { Pattern } from "./pattern.ts";
-export { type Compile, checkParts, compileTotals, evenParts, type PartPlan, partsOf, runParts } from "./run-parts.ts";
+export {
+  type Compile,
+  checkParts,
+  compileTotals,
+  evenParts,
+  type PartPlan,
+  partsOf,
+  runParts,
+  uploadShare,
+} from "./run-parts.ts";
 export {
   compileRest,
   directionInput,
@@ -33,4 +42,5 @@ export {
   type SummaryInputs,
   type SummaryPlan,
   summarySource,
+  widest,
 } from "./summary.ts";

@@ -136,8 +136,16 @@ async function uploadPart(
   size: number,
   samples: number,
 ): Promise<Record<string, EngineTensor>> {
+  return { ...(await uploadData(engine, part)), ...(await uploadShare(engine, size, samples)) };
+}
+
+/** Uploads what a part's program is told of its samples. */
+export async function uploadShare(
+  engine: Engine,
+  size: number,
+  samples: number,
+): Promise<Record<string, EngineTensor>> {
   return {
-    ...(await uploadData(engine, part)),
     [BATCH_SHARE]: await uploadScalar(engine, size / samples),
     [PART_SIZE]: await uploadScalar(engine, size),
   };

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import type { Engine } from "../../src/engine/index.ts";
 import { OrtNodeEngine } from "../../src/engine/ort-node.ts";
-import { BATCH, GraphBuilder, type Node } from "../../src/graph/index.ts";
+import { afterParts, BATCH, checkGraph, GraphBuilder, graphOf, type Node } from "../../src/graph/index.ts";
 import * as o from "../../src/ops/index.ts";
 import { DisposedError, GraphError, ShapeError } from "../../src/util/errors.ts";
 import { checkValue } from "../support/check-value.ts";
@@ -48,6 +48,50 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
     const [found, expected] = [await run(outputs, feeds), await evaluate(outputs, feeds)];
     for (const name of Object.keys(outputs))
       assertClose(numbers(found[name]), numbers(expected[name]), tolerance, name);
+  });
+
+  contract("sums over the parts of a batch are given to what comes after", async () => {
+    const part = new GraphBuilder();
+    const x = o.input(part, "x", [BATCH, 2]);
+    const turned = o.input(part, "turned", [2, { factor: 2, power: 1 }]);
+    const chosen = o.indexSelect(part, o.input(part, "table", [3]), o.input(part, "y", [BATCH], "int"), 0);
+    const size = { name: "size", node: o.input(part, "size", []) };
+    const ahead = {
+      graph: graphOf({
+        matrix: o.matmul(part, turned, o.reshape(part, o.concat(part, [x, x], 1), [{ factor: 2, power: 1 }, 2])),
+        // Each part adds its square, so that the sum tells how the batch was cut.
+        square: o.mul(part, o.sum(part, chosen), o.sum(part, chosen)),
+      }),
+      size,
+    };
+    const b = new GraphBuilder();
+    const [matrix, square] = [o.input(b, "matrix", [2, 2]), o.input(b, "square", [])];
+    const table = o.input(b, "table", [3]);
+    const outputs = new Map([
+      ["doubled", o.scale(b, matrix, 2)],
+      ["square", square],
+      ["left", o.sub(b, table, o.broadcast(b, square, [3]))],
+    ]);
+    const graph = afterParts(graphOf(outputs), ahead);
+    checkGraph(graph);
+    const feeds = {
+      x: real([1, 2, 3, 4, 5, 6, 7, 8], [4, 2]),
+      turned: real([1, -1, 2, 0, 1, 1, -2, 3, 0, 1, 0, 0, 4, 1, 1, 2], [2, 8]),
+      y: whole([0, 2, 1, 2]),
+      table: real([1, 10, 100]),
+    };
+    const program = await compiled(engine, graph);
+    for (const [samples, expected] of [
+      [4, 211 ** 2],
+      [2, 101 ** 2 + 110 ** 2],
+      [1, 1 + 100 ** 2 + 10 ** 2 + 100 ** 2],
+    ] as const) {
+      const found = await program.run({ ...feeds, size: real([samples], []) });
+      expect(numbers(found.doubled)).toEqual([46, 56, 94, 112]);
+      expect(numbers(found.square)).toEqual([expected]);
+      expect(numbers(found.left)).toEqual([1 - expected, 10 - expected, 100 - expected]);
+    }
+    await program.dispose();
   });
 
   describe("NaN and infinity", () => {

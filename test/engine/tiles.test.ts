@@ -1,7 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { ReferenceEngine } from "../../src/engine/index.ts";
 import { OrtNodeEngine } from "../../src/engine/ort-node.ts";
-import { BATCH, type Builder, GraphBuilder, type Node } from "../../src/graph/index.ts";
+import {
+  afterParts,
+  BATCH,
+  type Builder,
+  checkGraph,
+  GraphBuilder,
+  graphOf,
+  type Node,
+} from "../../src/graph/index.ts";
 import { type Rows, tileGraph } from "../../src/onnx/index.ts";
 import * as o from "../../src/ops/index.ts";
 import { sizeOf } from "../../src/util/ndarray.ts";
@@ -145,4 +154,45 @@ describe("on ONNX Runtime", () => {
     }
     await engine.dispose();
   });
+});
+
+test("what is added up over parts ahead is cut into the tiles of what reads it", async () => {
+  const part = new GraphBuilder();
+  const x = o.input(part, "x", [BATCH, ROWS]);
+  const w = o.input(part, "w", SHAPE);
+  const size = { name: "size", node: o.input(part, "size", []) };
+  const sum = o.matmul(part, o.transposeLast(part, x), o.tanh(part, o.matmul(part, x, w)));
+  const b = new GraphBuilder();
+  const moved = o.sub(b, o.input(b, "w", SHAPE), o.scale(b, o.input(b, "slope", SHAPE), 0.5));
+  const graph = afterParts(graphOf({ moved }), { graph: graphOf({ slope: sum }), size });
+  const { graph: made, inputs, outputs } = tileGraph(graph, 2 * COLUMNS);
+  expect([...outputs.values()].map(({ shape }) => shape)).toEqual([
+    [2, 3],
+    [2, 3],
+    [1, 3],
+  ]);
+  checkGraph(made);
+  const feeds = {
+    ...feedsFor(checkedGraph({ w })),
+    x: real([1, 2, 3, 4, 5, 6, 7, 8, 9, 0], [2, ROWS]),
+    size: real([1], []),
+  };
+  const engine = new OrtNodeEngine({ precision: "float64", threads: 1 });
+  const whole = await compiled(engine, graph);
+  const tiled = await compiled(new ReferenceEngine(), made);
+  const found = await tiled.run(
+    cut(
+      feeds,
+      made.inputs.map(({ name }) => name),
+      inputs,
+    ),
+  );
+  const expected = numbers((await whole.run(feeds)).moved);
+  assertClose(
+    [...outputs.keys()].flatMap((name) => numbers(found[name])),
+    expected,
+    { absolute: 1e-14 },
+    "moved",
+  );
+  await engine.dispose();
 });
