@@ -15,8 +15,8 @@ import { versions } from "./versions.ts";
 
 /** Begins or resumes a run and sees it through. @returns the exit status */
 export async function run(request: Exclude<TrainRequest, { kind: "help" }>, terminal: Terminal): Promise<number> {
-  const plan = planOf(request);
-  const session = await openSession(plan.settings, plan.given);
+  const plan = planOf(request, terminal);
+  const session = await openSession(plan.settings, plan.given, plan.tuning);
   try {
     plan.check(session);
     const directory = plan.open();

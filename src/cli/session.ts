@@ -1,17 +1,25 @@
 import { type Dataset, transforms } from "../datasets/index.ts";
+import type { Tuning } from "../engine/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
+import type { Loss, Module } from "../nn/index.ts";
 import { formatCount } from "../report/index.ts";
+import { partition } from "../summary/index.ts";
 import type { TrainOptions } from "../train/index.ts";
+import { type TuneOptions, tune, tuningKey } from "../tune/index.ts";
 import { OptionError } from "../util/errors.ts";
-import { sizeOf } from "../util/ndarray.ts";
+import { type Batch, sizeOf } from "../util/ndarray.ts";
 import { datasetEntry, type LoadedData } from "./datasets.ts";
 import { type BuiltModel, checkSide, type DataFacts, lossOf, modelEntry } from "./models.ts";
 import { optimizerEntry, shuffled } from "./optimizers.ts";
 import { forOption } from "./options.ts";
 import type { TrainSettings } from "./train-options.ts";
+import type { Tunable, TuningChoice } from "./tuning.ts";
 
 /** Samples of an evaluation's batch, and real numbers in its inputs, at most. */
 const EVALUATION_BATCH = { samples: 1000, numbers: 2 ** 20 };
+
+/** Samples in a summary whose size is still to be chosen. */
+const MOST_IN_SUMMARY = 1000;
 
 /** A run put together, ready for `train`. */
 export interface Session {
@@ -32,6 +40,8 @@ export interface RunConfig {
   readonly data: string;
   /** Where not all samples of both sets are. */
   readonly evaluated?: string;
+  /** By which it computes, also when it goes on. */
+  readonly tuning?: Tuning;
   readonly settings: TrainSettings;
 }
 
@@ -40,16 +50,23 @@ export interface RunConfig {
  * @param given the names of the options that the user chose; only these are held against the size of the data.
  * @throws OptionError, DataError
  */
-export async function openSession(settings: TrainSettings, given: ReadonlySet<string>): Promise<Session> {
+export async function openSession(
+  settings: TrainSettings,
+  given: ReadonlySet<string>,
+  tuned: TuningChoice = async () => undefined,
+): Promise<Session> {
   const { seed, threads, steps, "batch-size": batchSize } = settings;
   const { train, test, outputs } = await dataOf(settings);
-  const engine = new OrtNodeEngine({ threads });
+  let engine: OrtNodeEngine | undefined;
   try {
     checkSizes(settings, given, train.length);
     checkSide(settings.model, settings.dataset, train.inputShape);
     const { kind } = datasetEntry(settings.dataset);
     const { model, text } = buildModel(settings, { kind, input: train.inputShape, outputs });
     const loss = lossOf(settings.model, kind);
+    const chosen = await tuned(() => tunableOf(settings, given, { model, loss, train }));
+    const tuning = chosen && given.has("threads") ? { ...chosen, threads } : chosen;
+    engine = new OrtNodeEngine(tuning ? { tuning } : { threads });
     const optimizer = await optimizerEntry(settings.optimizer).create(settings, {
       model,
       loss,
@@ -69,15 +86,15 @@ export async function openSession(settings: TrainSettings, given: ReadonlySet<st
         evaluations: { train: evaluationLoader(evaluated[0]), test: evaluationLoader(evaluated[1]) },
         epochs: settings.epochs ?? Math.ceil(steps! / trainLoader.length),
         ...(steps !== undefined && { steps }),
-        config: await configOf(settings, { train, test, evaluated, text }),
+        config: await configOf(settings, { train, test, evaluated, text, tuning }),
       },
       dispose: async () => {
         await optimizer.dispose();
-        await release(engine, train);
+        await release(train, engine);
       },
     };
   } catch (error) {
-    await release(engine, train);
+    await release(train, engine);
     throw error;
   }
 }
@@ -88,9 +105,26 @@ function buildModel(settings: TrainSettings, data: DataFacts): BuiltModel {
   return settings.layers === undefined ? build() : forOption("layers", settings.layers, build);
 }
 
-async function release(engine: OrtNodeEngine, train: Dataset): Promise<void> {
+async function release(train: Dataset, engine: OrtNodeEngine | undefined): Promise<void> {
   await train.dispose();
-  await engine.dispose();
+  await engine?.dispose();
+}
+
+/** What there is to be measured: steps, and summaries where the optimiser takes some. */
+async function tunableOf(
+  settings: TrainSettings,
+  given: ReadonlySet<string>,
+  { model, loss, train }: { readonly model: Module; readonly loss: Loss; readonly train: Dataset },
+): Promise<Tunable> {
+  const { seed, threads, "batch-size": batchSize, "summary-batch-size": asked, partition: name } = settings;
+  const draw = (samples: number): Promise<Batch> => shuffled(train, Math.min(samples, train.length), seed).draw();
+  const batch = await draw(batchSize);
+  const options: TuneOptions = {
+    ...(given.has("threads") && { threads }),
+    hgBatch: asked === undefined ? null : await draw(asked === "auto" ? MOST_IN_SUMMARY : asked),
+    ...(name !== undefined && { partition: forOption("partition", name, () => partition.byName(model, name)) }),
+  };
+  return { key: tuningKey(model, loss, batch, options), measure: () => tune(model, loss, batch, options) };
 }
 
 interface Described {
@@ -98,11 +132,12 @@ interface Described {
   readonly test: Dataset;
   readonly evaluated: readonly [Dataset, Dataset];
   readonly text: string;
+  readonly tuning: Tuning | undefined;
 }
 
 async function configOf(
   settings: TrainSettings,
-  { train, test, evaluated, text }: Described,
+  { train, test, evaluated, text, tuning }: Described,
 ): Promise<Record<string, unknown>> {
   const all = evaluated[0].length === train.length && evaluated[1].length === test.length;
   return {
@@ -114,6 +149,7 @@ async function configOf(
     ...(!all && {
       evaluated: `${formatCount(evaluated[0].length)} training samples, ${formatCount(evaluated[1].length)} test samples`,
     }),
+    ...(tuning && { tuning }),
     settings,
   } satisfies RunConfig;
 }

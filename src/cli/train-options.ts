@@ -208,6 +208,12 @@ export const TRAIN_GROUPS = {
       read: whole(0, 2 ** 32 - 1),
     },
     threads: { value: "N", help: "of ONNX Runtime", otherwise: "all of this machine's", read: whole(1, 1024) },
+    tuning: {
+      value: "HOW",
+      help: "auto measures which threads, forms of convolutions and microbatch of summaries are the fastest here, once for a model and its batches (about 5 s); a FILE of an earlier measurement takes just that; off goes by rules, so that every machine computes in the same way",
+      otherwise: "off",
+      read: text,
+    },
     out: { value: "DIR", help: "the folder of the run", otherwise: "runs/<date>-<time>-<optimizer>", read: text },
     resume: {
       value: "DIR",
@@ -227,7 +233,7 @@ export const TRAIN_OPTIONS = {
 } satisfies OptionTable;
 
 type Values = Required<Given<typeof TRAIN_OPTIONS>["options"]>;
-type Always = "model" | "dataset" | "optimizer" | "seed" | "batch-size" | "threads";
+type Always = "model" | "dataset" | "optimizer" | "seed" | "batch-size" | "threads" | "tuning";
 
 /** All that determines a run. The names are those of the options, so that they read the same wherever they are shown. */
 export type TrainSettings = Pick<Values, Always> & Partial<Omit<Values, Always | "out" | "resume" | "help">>;
@@ -298,7 +304,8 @@ function settingsOf(given: Partial<TrainSettings>): TrainSettings {
   const { kind, takes, needs } = datasetEntry(dataset);
   checkKind(model, dataset, kind);
   const own: Defaults<TrainSettings> = { ...optimizerEntry(optimizer).takes, ...modelEntry(model).takes, ...takes };
-  const all = { seed: 0, "batch-size": 100, threads: availableParallelism(), "eval-samples": undefined };
+  const threads = availableParallelism();
+  const all = { seed: 0, "batch-size": 100, threads, tuning: "off", "eval-samples": undefined };
   const length = given.steps === undefined ? { epochs: 3 } : {};
   const defaults = { ...chosen, ...all, ...length, ...own };
   const suited = Object.entries(suits).filter(([name]) => name in defaults);

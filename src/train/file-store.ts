@@ -37,8 +37,12 @@ function checkedSaved(found: unknown): Saved {
   return found as Saved;
 }
 
-/** Node's own recursive mkdir never returns below folders such as /proc, so each level is made by itself. */
-function makeFolder(path: string): void {
+/**
+ * Makes a folder and those above it. Node's own recursive mkdir never returns below folders such as /proc, so each level is made
+ * by itself.
+ * @throws OptionError where it cannot be made
+ */
+export function makeFolder(path: string): void {
   if (existsSync(path)) return;
   makeFolder(dirname(path));
   try {

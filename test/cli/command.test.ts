@@ -1,9 +1,10 @@
 import type { ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { OPTIMIZERS } from "../../src/cli/optimizers.ts";
+import type { Tuning } from "../../src/engine/index.ts";
 import { decodeSafetensors } from "../../src/interop/index.ts";
 import { RunDirectory, readMetrics } from "../../src/train/file-store.ts";
 import type { EpochEvent, StepEvent, TrainEvent } from "../../src/train/index.ts";
@@ -137,6 +138,36 @@ test("newton-hv runs and goes on", async () => {
   expect(epochs).toHaveLength(2);
   // At first it is the logarithm of 10, 2.3.
   for (const { trainLoss } of epochs) expect(trainLoss).toBeLessThan(1);
+});
+
+test("a run goes on with the tuning that it was begun with", async () => {
+  const form = "convWeight 1x28x28 6x24x24 stride 1x1 before 0x0 after 0x0 dilation 1x1 groups 1 kernel 5x5";
+  const tuning: Tuning = {
+    machine: { processor: "another one", threads: 1, onnxruntime: "1.30.0" },
+    key: "another model's",
+    threads: 2,
+    convolutions: { [form]: "exchanged" },
+    microbatches: {},
+    gains: { threads: 1, convolutions: 1, microbatch: 1 },
+  };
+  writeFileSync(run("tuning.json"), JSON.stringify(tuning));
+  const args = ["train", "--model", "lenet", ...TINY];
+  const [begun] = await Promise.all([
+    grnewt([...args, "--steps", "6", "--tuning", "tuning.json", "--out", "one"]),
+    grnewt([...args, "--steps", "12", "--tuning", "tuning.json", "--out", "whole"]),
+    grnewt([...args, "--steps", "12", "--out", "by-rule"]),
+  ]);
+  expect([begun.status, begun.stderr]).toEqual([
+    0,
+    "warning: tuning.json was measured for another model, other batches or --threads\n",
+  ]);
+  rmSync(run("tuning.json"));
+  expect((await grnewt(["train", "--resume", "one", "--steps", "12"])).status).toBe(0);
+  const [one, whole, byRule] = ["one", "whole", "by-rule"].map((name) => readMetrics(run(name)));
+  // --threads goes before what was measured.
+  expect(one![0]).toMatchObject({ type: "start", config: { tuning: { ...tuning, threads: 1 } } });
+  expect(steps(one!)).toEqual(steps(whole!));
+  expect(steps(one!)).not.toEqual(steps(byRule!));
 });
 
 test("the weights to use are saved, those that are trained are in the checkpoint", async () => {
