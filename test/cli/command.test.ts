@@ -151,7 +151,7 @@ test("a run goes on with the tuning that it was begun with", async () => {
     gains: { threads: 1, convolutions: 1, microbatch: 1 },
   };
   writeFileSync(run("tuning.json"), JSON.stringify(tuning));
-  const args = ["train", "--model", "lenet", ...TINY];
+  const args = ["train", "--model", "lenet", "--eval-samples", "20", ...TINY];
   const [begun] = await Promise.all([
     grnewt([...args, "--steps", "6", "--tuning", "tuning.json", "--out", "one"]),
     grnewt([...args, "--steps", "12", "--tuning", "tuning.json", "--out", "whole"]),
