@@ -1,52 +1,69 @@
 import { countOf, type Graph, isBatch, type Node } from "../graph/index.ts";
 import type { Primitive } from "../ops/index.ts";
+import type { Precision } from "./lowering.ts";
 
-/** A product of two matrices, either transposed, with something added or taken off: one Gemm operator. */
+/** A product of two matrices, either transposed, times a number, with something added or taken off: one Gemm operator. */
 export interface Gemm {
   readonly left: Node;
   readonly right: Node;
   readonly added: Node | undefined;
   readonly transA: 0 | 1;
   readonly transB: 0 | 1;
-  /** The signs of the product and of what is added. */
-  readonly alpha: Sign;
-  readonly beta: Sign;
+  /** What the product is multiplied by, and what is added. */
+  readonly alpha: number;
+  readonly beta: number;
 }
 
-type Sign = 1 | -1;
-
 /**
- * Finds the products to write as Gemm, by the node whose value the operator gives. A sum or difference takes its product in
- * where that is used nowhere else; a transposed factor is read as it lies. https://onnx.ai/onnx/operators/onnx__Gemm.html
+ * Finds the products to write as Gemm, by the node whose value the operator gives. A multiple, sum or difference takes its
+ * product in where that is used nowhere else; a transposed factor is read as it lies.
+ * https://onnx.ai/onnx/operators/onnx__Gemm.html
  */
-export function findGemms(graph: Graph): {
-  readonly gemms: ReadonlyMap<Node, Gemm>;
-  readonly absorbed: ReadonlySet<Node>;
-} {
-  const uses = countUses(graph);
+export function findGemms(
+  graph: Graph,
+  uses: ReadonlyMap<Node, number>,
+  precision: Precision,
+): { readonly gemms: ReadonlyMap<Node, Gemm>; readonly absorbed: ReadonlySet<Node> } {
   const gemms = new Map<Node, Gemm>();
   const absorbed = new Set<Node>();
+  const taken = (node: Node | undefined): Gemm | undefined => (uses.get(node!) === 1 ? gemms.get(node!) : undefined);
+  const take = (node: Node, product: Node, gemm: Gemm): void => {
+    gemms.set(node, gemm);
+    gemms.delete(product);
+    absorbed.add(product);
+  };
   for (const node of graph.nodes) {
-    const at = node.op.name in SIGNS ? node.inputs.findIndex((x) => isMatrixProduct(x) && uses.get(x) === 1) : -1;
-    const product = node.inputs[at];
-    const added = product && addable(node.inputs[1 - at]!, node);
-    if (product && added) {
-      const signs = SIGNS[node.op.name]!;
-      gemms.set(node, { ...gemmOf(product, added), alpha: signs[at]!, beta: signs[1 - at]! });
-      gemms.delete(product);
-      absorbed.add(product);
-    } else if (isMatrixProduct(node)) gemms.set(node, gemmOf(node, undefined));
+    const { op, inputs } = node;
+    if (isMatrixProduct(node)) gemms.set(node, gemmOf(node));
+    else if (op.name === "scale") {
+      const [product, { factor }] = [inputs[0]!, node.attrs as { factor: number }];
+      const gemm = taken(product);
+      if (gemm && !gemm.added && isExact(factor, precision)) take(node, product, { ...gemm, alpha: factor });
+    } else if (op.name in SIGNS) {
+      const at = inputs.findIndex((x) => taken(x) && !taken(x)!.added);
+      const added = at < 0 ? undefined : addable(inputs[1 - at]!, node);
+      const [gemm, signs] = [taken(inputs[at]), SIGNS[op.name]!];
+      if (gemm && added)
+        take(node, inputs[at]!, { ...gemm, added, alpha: signs[at]! * gemm.alpha, beta: signs[1 - at]! });
+    }
   }
-  for (const [node, { added, transA, transB }] of gemms) if (!added && !transA && !transB) gemms.delete(node);
+  for (const [node, { added, transA, transB, alpha }] of gemms)
+    if (!added && !transA && !transB && alpha === 1) gemms.delete(node);
   return { gemms, absorbed };
 }
 
 /** Of the operands of what a product may be taken into. */
-const SIGNS: Readonly<Record<string, readonly Sign[]>> = { add: [1, 1], sub: [1, -1] } satisfies Partial<
-  Record<Primitive, readonly Sign[]>
+const SIGNS: Readonly<Record<string, readonly [number, number]>> = { add: [1, 1], sub: [1, -1] } satisfies Partial<
+  Record<Primitive, readonly [number, number]>
 >;
 
-function countUses(graph: Graph): Map<Node, number> {
+/** Whether a number is as good in an attribute, which is a float32. */
+function isExact(factor: number, precision: Precision): boolean {
+  return precision === "float32" || Math.fround(factor) === factor;
+}
+
+/** How often each node is read, by others or from outside. */
+export function countUses(graph: Graph): Map<Node, number> {
   const uses = new Map<Node, number>();
   const used = [...graph.nodes.flatMap((node) => node.inputs), ...graph.outputs.values()];
   for (const node of used) uses.set(node, (uses.get(node) ?? 0) + 1);
@@ -66,17 +83,10 @@ function addable(node: Node, sum: Node): Node | undefined {
   return row ? source : undefined;
 }
 
-function gemmOf(product: Node, added: Node | undefined): Gemm {
+function gemmOf(product: Node): Gemm {
   const [left, right] = product.inputs.map(withoutTranspose);
-  return {
-    left: left!.node,
-    right: right!.node,
-    added,
-    transA: left!.transposed,
-    transB: right!.transposed,
-    alpha: 1,
-    beta: 1,
-  };
+  const [transA, transB] = [left!.transposed, right!.transposed];
+  return { left: left!.node, right: right!.node, added: undefined, transA, transB, alpha: 1, beta: 1 };
 }
 
 function withoutTranspose(node: Node): { node: Node; transposed: 0 | 1 } {

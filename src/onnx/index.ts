@@ -1,8 +1,9 @@
 import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from "../graph/index.ts";
 import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
-import { findGemms, type Gemm } from "./gemm.ts";
+import { countUses, findGemms, type Gemm } from "./gemm.ts";
 import { type ConvolutionForms, type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
 import type { OnnxGraph, OnnxValue } from "./model-proto.ts";
+import { findQuotients } from "./quotient.ts";
 import { lowerSums } from "./scan.ts";
 import { lowerings } from "./table.ts";
 
@@ -38,20 +39,28 @@ export function lowerGraph(graph: Graph, precision: Precision, convolutions?: Co
   const to = new Lowering(precision, convolutions);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);
   if (graph.ahead) lowerSums(to, graph.ahead, lowerGraph(graph.ahead.graph, precision, convolutions));
-  const { gemms, absorbed } = findGemms(graph);
+  const uses = countUses(graph);
+  const { gemms, absorbed } = findGemms(graph, uses, precision);
+  const quotients = findQuotients(graph, uses);
+  const reciprocals = new Set([...quotients].map(([node, at]) => node.inputs[at]!));
   const lowered = new Map<Node, string>();
   const lower = (node: Node): string => {
     const known = lowered.get(node);
     if (known) return known;
-    const gemm = gemms.get(node);
-    const rule = lowerings[node.op.name as Primitive] as Lower<unknown>;
-    const name = gemm ? lowerGemm(to, gemm, lower) : rule(to, node, operands(node).map(lower));
+    const name = lowerNew(node);
     lowered.set(node, name);
     return name;
   };
+  const lowerNew = (node: Node): string => {
+    const [gemm, quotient] = [gemms.get(node), quotients.get(node)];
+    if (gemm) return lowerGemm(to, gemm, lower);
+    if (quotient !== undefined) return lowerQuotient(to, node, quotient, lower);
+    const rule = lowerings[node.op.name as Primitive] as Lower<unknown>;
+    return rule(to, node, operands(node).map(lower));
+  };
   const packs = new Set([...graph.outputs.values()].filter(isPack));
   for (const node of graph.nodes)
-    if (!ON_DEMAND.has(node.op.name) && !absorbed.has(node) && !packs.has(node)) lower(node);
+    if (![absorbed, reciprocals, packs].some((set) => set.has(node)) && !ON_DEMAND.has(node.op.name)) lower(node);
   const results = [...graph.outputs].map(([name, node]) => {
     const value = packs.has(node) ? pack(to, node.inputs.map(lower)) : lower(node);
     return { name: outputName(name), node, value };
@@ -99,6 +108,11 @@ function lowerGemm(to: Lowering, { left, right, added, ...gemm }: Gemm, lower: (
   const inputs = [left, right, ...(added ? [added] : [])].map(lower);
   const [alpha, beta] = [{ float: gemm.alpha }, { float: gemm.beta }];
   return to.emit("Gemm", inputs, { transA: gemm.transA, transB: gemm.transB, alpha, beta });
+}
+
+function lowerQuotient(to: Lowering, node: Node, at: 0 | 1, lower: (node: Node) => string): string {
+  const [dividend, divisor] = [operands(node)[1 - at]!, node.inputs[at]!.inputs[0]!];
+  return to.emit("Div", [lower(dividend), lower(divisor)]);
 }
 
 /** The inputs to read, past repetitions that the operator makes itself. */

@@ -3,8 +3,8 @@ import { add, broadcast, input, permute, slice } from "../ops/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import { OWN } from "./lowering.ts";
 
-/** Entries of a tile by default: a few of them, of 1 MB each, stay in a processor's caches; more tiles mean more operators. */
-const TILE = 2 ** 18;
+/** Entries of a tile by default: a few of them, of 512 KB each, stay in a processor's caches; more tiles mean more operators. */
+const TILE = 2 ** 17;
 
 /** Some rows of an input or output: its name, the first of their entries, and their shape. */
 export interface Rows {

@@ -77,7 +77,9 @@ export const scaleOp: LinearOp<{ factor: number }> = {
   value: ([x], { factor }) => x!.data.map((value) => factor * value),
   simplify([x], { factor }, _type, b) {
     if (factor === 1) return x;
-    return x!.op === scaleOp ? scale(b, x!.inputs[0]!, factor * (x!.attrs as { factor: number }).factor) : undefined;
+    if (x!.op === scaleOp) return scale(b, x!.inputs[0]!, factor * (x!.attrs as { factor: number }).factor);
+    const scaled = scaledIn(x!);
+    return scaled && mul(b, scaled.rest, scale(b, scaled.number, factor));
   },
   push: (b, { attrs }, x) => scale(b, x, attrs.factor),
   transpose: (b, { attrs }, cotangent) => scale(b, cotangent, attrs.factor),
@@ -105,17 +107,38 @@ export const mulOp: BilinearOp<object> = {
     const [cx, cy] = [numberIn(x!), numberIn(y!)];
     if (cy !== undefined) return scale(b, x!, cy);
     if (cx !== undefined) return scale(b, y!, cx);
-    return scaledProduct(b, x!, y!) ?? scaledProduct(b, y!, x!);
+    return scaledAgain(b, x!, y!) ?? scaledAgain(b, y!, x!);
   },
   stacked: (b, _node, x, y) => mul(b, x, y),
   transpose: (b, _node, cotangent, other) => mul(b, cotangent, other),
   batchRule: () => "kept",
 };
 
+/** x times a number that it repeats, with fewer entries to multiply where x is a product itself. */
+function scaledAgain(b: Builder, x: Node, factor: Node): Node | undefined {
+  const number = repeatedNumber(factor);
+  if (!number) return undefined;
+  if (x.op === scaleOp) return mul(b, x.inputs[0]!, scale(b, number, (x.attrs as { factor: number }).factor));
+  const scaled = scaledIn(x);
+  return scaled ? mul(b, scaled.rest, mul(b, scaled.number, number)) : scaledProduct(b, x, number);
+}
+
+/** The parts of y s, for a number s. */
+function scaledIn({ op, inputs: [x, y] }: Node): { rest: Node; number: Node } | undefined {
+  if (op !== mulOp) return undefined;
+  const [left, right] = [repeatedNumber(x!), repeatedNumber(y!)];
+  if (right) return { rest: x!, number: right };
+  return left && { rest: y!, number: left };
+}
+
+/** The number that is found when the graph runs, and repeated. */
+function repeatedNumber({ op, inputs: [x] }: Node): Node | undefined {
+  return op.name === "broadcast" && x!.shape.length === 0 ? x : undefined;
+}
+
 /** (A B) s = (A s) B for a number s, where A is smaller than the product: fewer entries to multiply. */
-function scaledProduct(b: Builder, product: Node, factor: Node): Node | undefined {
-  const number = factor.op.name === "broadcast" ? factor.inputs[0]! : undefined;
-  if (product.op.name !== "matmul" || number?.shape.length !== 0) return undefined;
+function scaledProduct(b: Builder, product: Node, number: Node): Node | undefined {
+  if (product.op.name !== "matmul") return undefined;
   const [left, right] = product.inputs;
   if (typicalCount(left!.shape) >= typicalCount(product.shape)) return undefined;
   return b.apply(product.op, [scaledFactor(b, left!, number), right!], product.attrs);

@@ -54,6 +54,26 @@ export const fusedCases: readonly Case[] = [
         ]
       : [],
   ),
+  ...[0.5, -1.1].flatMap((factor) => [
+    fused(`${factor} times a product`, (b, x, y) => o.scale(b, o.matmul(b, x, o.transposeLast(b, y)), factor)),
+    fused(`${factor} times a product, taken off a row`, (b, x, y, c) =>
+      o.sub(b, c, o.scale(b, o.matmul(b, x, o.transposeLast(b, y)), factor)),
+    ),
+    fused(`a sum with a product, times ${factor}`, (b, x, y, c) =>
+      o.scale(b, o.add(b, o.matmul(b, x, o.transposeLast(b, y)), c), factor),
+    ),
+  ]),
+  fused("a quotient", (b, x) => o.mul(b, x, o.reciprocal(b, o.shift(b, o.mul(b, x, x), 1)))),
+  fused("a number over a tensor", (b, x, _y, c) =>
+    o.mul(b, o.reciprocal(b, o.shift(b, o.mul(b, x, x), 1)), o.sum(b, c)),
+  ),
+  fused("a reciprocal used twice", (b, x) => {
+    const inverse = o.reciprocal(b, o.shift(b, o.mul(b, x, x), 1));
+    return o.mul(b, o.mul(b, inverse, x), inverse);
+  }),
+  fused("a quotient of reciprocals", (b, x) =>
+    o.mul(b, o.reciprocal(b, o.shift(b, o.mul(b, x, x), 1)), o.reciprocal(b, o.shift(b, o.mul(b, x, x), 2))),
+  ),
   fused("a product used twice", (b, x, y, c) => {
     const product = o.matmul(b, x, o.transposeLast(b, y));
     return o.mul(b, o.add(b, product, c), product);

@@ -1,7 +1,6 @@
 import { where } from "../../nn/index.ts";
 import { checkBoolean, checkPositive, checkShare, listOf, readOptions } from "../../util/options.ts";
 import {
-  average,
   COMMON_UPDATER_OPTIONS,
   type CommonUpdaterOptions,
   signedGradient,
@@ -41,21 +40,26 @@ class AdamRule implements Updater {
     this.#decoupled = decoupled;
   }
 
-  /** The corrections of the averages for their start at zero. */
+  /** The corrections of the averages for their start at zero, as one factor (Kingma & Ba, end of section 2). */
   scalars(step: number): Record<string, number> {
-    const [beta1, beta2] = this.options.betas;
-    return { unbias: 1 / (1 - beta1 ** (step + 1)), unbiasRoot: 1 / Math.sqrt(1 - beta2 ** (step + 1)) };
+    const { betas, eps } = this.options;
+    const [mean, square] = betas.map((beta) => 1 - beta ** (step + 1));
+    const root = Math.sqrt(square!);
+    return { unbias: root / mean!, eps: eps * root };
   }
 
   update(inputs: UpdaterInputs): UpdaterOutputs {
-    const { betas, eps, amsgrad } = this.options;
+    const { betas, amsgrad } = this.options;
     const { state, scalars } = inputs;
     const own = signedGradient(inputs, this.options);
     const gradient = this.#decoupled ? own : withDecay(own, inputs, this.options);
-    const mean = average(state.mean!, gradient, betas[0]);
-    const square = average(state.square!, gradient.mul(gradient), betas[1]);
+    // So that its square is what is added: one multiplication of all entries less.
+    const share = Math.sqrt(1 - betas[1]);
+    const scaled = gradient.mul(share);
+    const mean = state.mean!.mul(betas[0]).add(scaled.mul((1 - betas[0]) / share));
+    const square = state.square!.mul(betas[1]).add(scaled.mul(scaled));
     const largest = amsgrad ? where(square.gt(state.largest!), square, state.largest!) : square;
-    const direction = mean.div(largest.sqrt().mul(scalars.unbiasRoot!).add(eps)).mul(scalars.unbias!);
+    const direction = mean.div(largest.sqrt().add(scalars.eps!)).mul(scalars.unbias!);
     return {
       direction: this.#decoupled ? withDecay(direction, inputs, this.options) : direction,
       state: amsgrad ? { mean, square, largest } : { mean, square },
