@@ -141,7 +141,7 @@ describe("on ONNX Runtime", () => {
 
   test("rows of large tensors are read and written where they lie, run after run", async () => {
     const graph = checkedGraph(rule(new GraphBuilder()));
-    expect(tileGraph(graph).outputs.size).toBe(8);
+    expect(tileGraph(graph).outputs.size).toBe(12);
     const engine = new OrtNodeEngine({ threads: 1 });
     const program = await compiled(engine, graph);
     for (const batch of [2, 3, 2]) {
