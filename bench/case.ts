@@ -1,6 +1,7 @@
 /** One measurement in a process of its own: gets a request as a message, answers and ends. */
 import type { Engine } from "../src/engine/index.ts";
-import { OrtNodeEngine } from "../src/node.ts";
+import { losses } from "../src/index.ts";
+import { OrtNodeEngine, type Tuning, tune } from "../src/node.ts";
 import { productFlops } from "../src/ops/index.ts";
 import { makeEpoch } from "./epoch.ts";
 import { makeExample } from "./example.ts";
@@ -33,7 +34,8 @@ async function answer(request: Request | Example): Promise<Measurement | true> {
 async function measured(request: Request): Promise<Measurement> {
   const residentBefore = process.memoryUsage().rss;
   const { threads } = request;
-  const own = new OrtNodeEngine({ threads, lowMemory: "lowMemory" in request && request.lowMemory });
+  const lowMemory = "lowMemory" in request && request.lowMemory;
+  const own = new OrtNodeEngine({ threads, lowMemory, tuning: await tuningFor(request) });
   const product = await Product.create(own);
   // Looks between the parts of a short run would cost it its caches.
   const long = request.work === "summary" && request.repeats === 1;
@@ -44,6 +46,13 @@ async function measured(request: Request): Promise<Measurement> {
   const residentPeak = request.warmUp > 0 ? warm : peakBytes();
   await own.dispose();
   return { blocks, residentBefore, residentPeak, ...facts };
+}
+
+async function tuningFor(request: Request): Promise<Tuning | undefined> {
+  if (request.work === "solve" || !request.tuned) return undefined;
+  const { work, threads } = request;
+  const { model, batch } = makeSubject(request.model, request.batch);
+  return await tune(model, losses.nll, batch, { threads, hgBatch: work === "summary" ? batch : null });
 }
 
 /** What to run, warmed up, and what is known about it. */

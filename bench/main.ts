@@ -27,6 +27,7 @@ const OPTIONS = {
     otherwise: "15, or 2 with --quick",
     read: whole(1),
   },
+  tuned: { help: "ours with what `tune` chooses first, for each row anew", read: flag },
   quick: { help: "fewer rounds and runs", read: flag },
   python: { value: "PATH", help: "a Python with PyTorch", otherwise: "$PYTHON, or python3", read: text },
   json: { value: "FILE", help: "where to write all raw values", read: text },
@@ -50,6 +51,7 @@ interface Plan {
   readonly only: string | undefined;
   readonly rounds: number;
   readonly patience: number;
+  readonly tuned: boolean;
   readonly quick: boolean;
   readonly python: string;
   readonly json: string | undefined;
@@ -67,6 +69,7 @@ function planOf(args: readonly string[]): Plan | undefined {
     only: options.only,
     rounds: options.rounds ?? (quick ? 1 : 3),
     patience: options.patience ?? (quick ? 2 : 15),
+    tuned: options.tuned ?? false,
     quick,
     python: options.python ?? process.env.PYTHON ?? "python3",
     json: options.json,

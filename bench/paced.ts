@@ -11,6 +11,7 @@ export class PacedEngine implements Engine {
   readonly name: string;
   readonly precision: Engine["precision"];
   readonly threads: number;
+  readonly tuning: Engine["tuning"];
   readonly #engine: Engine;
   readonly #product: Product;
   #looks: number[] | undefined;
@@ -20,6 +21,7 @@ export class PacedEngine implements Engine {
     this.name = engine.name;
     this.precision = engine.precision;
     this.threads = engine.threads;
+    this.tuning = engine.tuning;
     this.#engine = engine;
     this.#product = product;
   }

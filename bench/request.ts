@@ -33,6 +33,8 @@ export interface Setting {
   readonly lowMemory?: boolean;
   /** Samples in one part of a summary; found from the graph by default. */
   readonly microbatch?: number;
+  /** Whether the engine has what `tune` chooses. */
+  readonly tuned?: boolean;
 }
 
 /** The rates of a random problem. */

@@ -41,6 +41,7 @@ export interface Row {
 export interface Scale {
   /** The numbers of threads; undefined for those of each suite's own. */
   readonly threads: readonly number[] | undefined;
+  readonly tuned: boolean;
   readonly quick: boolean;
 }
 
@@ -83,7 +84,8 @@ export function durationOf({ work, model }: Pick<Setting, "work" | "model">): Du
 }
 
 /** A row that is measured here. */
-export function ours(setting: Setting | Solve, scale: Scale, more: Partial<Row> = {}): Row {
+export function ours(what: Setting | Solve, scale: Scale, more: Partial<Row> = {}): Row {
+  const setting = what.work !== "solve" && scale.tuned ? { ...what, tuned: true } : what;
   const duration = setting.work === "solve" ? "milliseconds" : durationOf(setting);
   const request: Request = { ...setting, ...effort(duration, scale) };
   return { name: nameOf(setting), bars: [], measure: (tools) => tools.ours(request), ...more };
@@ -98,10 +100,10 @@ export function forward(model: ModelName, batch: number, threads: number, scale:
 export function nameOf(setting: Setting | Solve): string {
   const { threads } = setting;
   if (setting.work === "solve") return `rates of ${setting.groups} groups`;
-  const { work, model, batch, method, lowMemory, microbatch } = setting;
+  const { work, model, batch, method, lowMemory, microbatch, tuned } = setting;
   const what = [model, ...(method && work === "step" ? [method] : []), work].join(" ");
   const parts = microbatch === undefined ? "" : `, parts of ${microbatch}`;
-  return `${what}, batch ${batch}${parts}${lowMemory ? ", low memory" : ""}, ${plural(threads)}`;
+  return `${what}, batch ${batch}${parts}${lowMemory ? ", low memory" : ""}, ${plural(threads)}${tuned ? ", tuned" : ""}`;
 }
 
 /** "1 thread", "2 threads". */
