@@ -6,6 +6,9 @@ import { OWN } from "./lowering.ts";
 /** Entries of a tile by default: a few of them, of 512 KB each, stay in a processor's caches; more tiles mean more operators. */
 const TILE = 2 ** 17;
 
+/** Tiles of a tensor at most: compiling takes time that grows faster than their number. */
+const MOST_TILES = 64;
+
 /** Some rows of an input or output: its name, the first of their entries, and their shape. */
 export interface Rows {
   readonly of: string;
@@ -25,7 +28,7 @@ export interface TiledGraph {
  * Cuts what goes entry by entry on its way to the outputs, as an optimiser's rule does, into tiles of some rows: a chain of
  * operators then works in the caches, where it would read and write all memory at each. Rows of an input or output are read
  * and written where they lie. What depends on the batch is left alone.
- * @param tile the most entries in a tile of more than one row.
+ * @param tile the most entries in a tile of more than one row, where there are not too many of them.
  */
 export function tileGraph(graph: Graph, tile: number = TILE): TiledGraph {
   const plan = planOf(graph, tile);
@@ -66,7 +69,7 @@ function isTotal({ op, shape }: Node): boolean {
 
 /** Rows in a tile. */
 function rowsIn(shape: readonly number[], tile: number): number {
-  return Math.max(1, Math.floor(tile / sizeOf(shape.slice(1))));
+  return Math.max(1, Math.floor(tile / sizeOf(shape.slice(1))), Math.ceil(shape[0]! / MOST_TILES));
 }
 
 /** From a row to one that is not among them. */
@@ -136,7 +139,7 @@ class Tiling {
   #rows(node: Node, [from, to]: Range): Node {
     const b = this.#b;
     const range: Range = [from, to];
-    if (node.op.name === "input" && !this.#isSum(node)) return this.#rowsOfInput(node, range);
+    if (node.op.name === "input" && this.#isCut(node)) return this.#rowsOfInput(node, range);
     if (node.op.name === "broadcast") {
       const [source] = node.inputs;
       const repeats = source!.shape.length < node.shape.length || source!.shape[0] === 1;
@@ -157,9 +160,9 @@ class Tiling {
     return slice(b, this.#whole.get(node)!, 0, from, to);
   }
 
-  /** Whether an input is not given, but added up ahead. */
-  #isSum({ attrs }: Node): boolean {
-    return this.#source.ahead?.graph.outputs.has((attrs as InputAttrs).name) ?? false;
+  /** Whether rows of an input can be given: it is not added up ahead, and it is known where they lie. */
+  #isCut({ attrs, shape }: Node): boolean {
+    return !this.#source.ahead?.graph.outputs.has((attrs as InputAttrs).name) && !shape.some(isBatch);
   }
 
   #rowsOfInput(node: Node, range: Range): Node {

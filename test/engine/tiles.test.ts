@@ -119,6 +119,31 @@ test("a tiled graph gives what the graph gives, whatever its operations", async 
   expect(tilings).toBeGreaterThan(10);
 });
 
+test("an input with samples along its rows stays whole", async () => {
+  const b = new GraphBuilder();
+  const product = o.matmul(b, o.input(b, "left", [ROWS, BATCH]), o.input(b, "right", [BATCH, COLUMNS]));
+  const graph = checkedGraph({ next: o.add(b, o.input(b, "p", SHAPE), o.tanh(b, product)) });
+  const { graph: made, inputs, outputs } = tileGraph(graph, COLUMNS);
+  expect([...inputs.values()].map(({ of }) => of)).toEqual(new Array(ROWS).fill("p"));
+  const feeds = {
+    p: real([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], SHAPE),
+    left: real([1, -1, 2, 0, 3, 1, 0.5, 0.2, -2, 1], [ROWS, DEPTH]),
+    right: real([1, -1, 0.5, 0.2, 0.1, 0.3], [DEPTH, COLUMNS]),
+  };
+  const expected = numbers((await evaluate(Object.fromEntries(graph.outputs), feeds)).next);
+  const names = made.inputs.map(({ name }) => name);
+  const found = await evaluate(Object.fromEntries(made.outputs), cut(feeds, names, inputs));
+  expect([...outputs.keys()].flatMap((name) => numbers(found[name]))).toEqual(expected);
+});
+
+test("there are no more tiles than can be compiled soon", () => {
+  const b = new GraphBuilder();
+  const graph = graphOf({ z: o.tanh(b, o.input(b, "x", [1000, COLUMNS])) });
+  const lengths = [...tileGraph(graph, COLUMNS).outputs.values()].map(({ shape: [rows] }) => rows!);
+  expect(lengths.length).toBeLessThanOrEqual(64);
+  expect(lengths.reduce((sum, rows) => sum + rows)).toBe(1000);
+});
+
 describe("on ONNX Runtime", () => {
   const SIDE = 600;
 
