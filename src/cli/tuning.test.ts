@@ -47,13 +47,20 @@ async function chosen(wanted: string, key = "a model", cache = join(folder, "a",
     measured = true;
     return { ...TUNING, key };
   };
-  const tuning = await tuningChoice(wanted, terminal(), cache)(async () => ({ key, measure }));
+  const tuning = await tuningChoice(wanted, terminal(), () => cache)(async () => ({ key, measure }));
   return { tuning, measured };
 }
 
 test("off measures nothing", async () => {
   expect(await chosen("off")).toEqual({ tuning: undefined, measured: false });
   expect(readdirSync(folder)).toEqual([]);
+});
+
+test("without a tuning nobody asks for the user's home, which not every user has", async () => {
+  const homeless = (): string => {
+    throw new Error("no home");
+  };
+  expect(await tuningChoice("off", terminal(), homeless)(() => Promise.reject())).toBeUndefined();
 });
 
 test("auto measures once for each model, and says what it has chosen", async () => {
@@ -89,6 +96,8 @@ test("where nothing can be kept, it is measured all the same", async () => {
   expect((await chosen("auto", "a model", join(folder, "file", "cache"))).tuning).toEqual(TUNING);
   expect(printed).toMatch(/of the time\)\n$/);
   expect(complained).toMatch(/^warning: it is measured anew next time: no folder can be made at .*file\/cache/);
+  expect((await chosen("auto", "a model", join(folder, "file"))).tuning).toEqual(TUNING);
+  expect(complained).toMatch(/warning: it is measured anew next time: .*file\/tuning-.* cannot be written: ENOTDIR/);
 });
 
 test("a file is taken as it is", async () => {

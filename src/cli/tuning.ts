@@ -19,9 +19,9 @@ export interface Tunable {
 export type TuningChoice = (tunable: () => Promise<Tunable>) => Promise<Tuning | undefined>;
 
 /** @throws OptionError where a file is no tuning, whatever measuring throws */
-export function tuningChoice(wanted: string, terminal: Terminal, folder: string = cacheFolder()): TuningChoice {
+export function tuningChoice(wanted: string, terminal: Terminal, folder: () => string = cacheFolder): TuningChoice {
   if (wanted === "off") return async () => undefined;
-  if (wanted === "auto") return async (tunable) => await measuredOnce(await tunable(), terminal, folder);
+  if (wanted === "auto") return async (tunable) => await measuredOnce(await tunable(), terminal, folder());
   const tuning = pinned(wanted);
   return async (tunable) => {
     if (tuning.key !== (await tunable()).key)

@@ -165,7 +165,7 @@ export async function writeWhole(path: string, content: string | Uint8Array): Pr
   } catch (cause) {
     throw unwritable(path, cause);
   } finally {
-    rmSync(beside, { force: true });
+    if (existsSync(beside)) rmSync(beside);
   }
 }
 
