@@ -202,7 +202,8 @@ class Tuner {
     const { index, gain } = pick(await race(ways, this.#watch, this.#until(SHARES.microbatch)));
     this.gains.microbatch = gain;
     await this.#runs.clear();
-    return { [plan.width]: ways[index]!.work! };
+    // A batch that the rule does not cut tells nothing of larger ones.
+    return index === 0 && byRule === samples ? {} : { [plan.width]: ways[index]!.work! };
   }
 
   /** Goes back to the rules' forms where those that are each the fastest are not so together. */
