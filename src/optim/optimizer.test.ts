@@ -1,8 +1,9 @@
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { classifier, labelled } from "../../test/support/models.ts";
 import { ReferenceEngine } from "../engine/index.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
-import { fromFunction, losses, type Module } from "../nn/index.ts";
+import { fromFunction, Linear, losses, type Module, Sequential, Tanh } from "../nn/index.ts";
+import { productFlops } from "../ops/index.ts";
 import { partition, valueAndGrad } from "../summary/index.ts";
 import { DataError, NonFiniteError, ShapeError, StateError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
@@ -71,6 +72,18 @@ test("a gradient whose norm overflows is refused, not taken for 0", async () => 
     [...data].map((value, i) => Number(value) - Number(before[name]!.data[i])),
   );
   expect(Math.hypot(...moved)).toBeCloseTo(0.1, 5);
+});
+
+test("a bound on the norm costs no product of matrices", async () => {
+  const products = async (options: Partial<OptimizerOptions>): Promise<number> => {
+    const compile = vi.spyOn(engine, "compile");
+    const model = new Sequential(new Linear(5, 256), new Tanh(), new Linear(256, 3));
+    await (await make(model, { updater: new SGDUpdater(), ...options })).step(labelled(6));
+    const [[graph]] = compile.mock.calls as [Parameters<typeof engine.compile>];
+    compile.mockRestore();
+    return productFlops(graph, 6);
+  };
+  expect(await products({ clipGradNorm: 1 })).toBe(await products({}));
 });
 
 test("resumes bit for bit", async () => {

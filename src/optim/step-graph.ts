@@ -36,6 +36,7 @@ import {
   shift,
   slice,
   sqrt,
+  stopGradient,
   sub,
   sum,
   where,
@@ -209,7 +210,8 @@ function clipped(b: Builder, slopes: readonly Node[], bound: number): Node[] {
   const factor = add(b, scale(b, reciprocal(b, shift(b, norm, 1e-6)), bound), lost);
   const one = scalar(b, 1);
   const bounded = where(b, greater(b, factor, one), one, factor);
-  return slopes.map((slope) => mul(b, slope, bounded));
+  // A product that is scaled itself would be another one, computed beside the one in the norm.
+  return slopes.map((slope) => mul(b, stopGradient(b, slope), bounded));
 }
 
 /** θ − rate · u for each parameter. */
