@@ -95,7 +95,7 @@ function lowerBy<A>({ forms, rule }: Forms<A>): Lower<A> {
   return (to, node, inputs) => {
     const key = keyOf(node);
     const name = to.convolutions[key] ?? rule(node, to.precision);
-    const form = forms[name];
+    const form = Object.hasOwn(forms, name) ? forms[name] : undefined;
     if (!form?.fits(node, to.precision))
       throw new OptionError(`tuning: ${key} cannot be written as "${name}" in ${to.precision}`);
     return form.write(to, node, inputs);

@@ -76,9 +76,11 @@ describe.each(native)("$label", ({ make, tolerance }: EngineUnderTest) => {
   test("a form that a convolution cannot have is refused by name", async () => {
     const graph = graphOfCase(cases[0]!);
     const { key } = convolutionsOf(graph, engine.precision)[0]!;
-    const refused = engine.compile(graph, { convolutions: { [key]: "by hand" } });
-    await expect(refused).rejects.toThrow(`tuning: ${key} cannot be written as "by hand" in ${engine.precision}`);
-    await expect(refused).rejects.toThrow(OptionError);
+    for (const form of ["by hand", "toString"]) {
+      const refused = engine.compile(graph, { convolutions: { [key]: form } });
+      await expect(refused).rejects.toThrow(`tuning: ${key} cannot be written as "${form}" in ${engine.precision}`);
+      await expect(refused).rejects.toThrow(OptionError);
+    }
   });
 });
 
