@@ -17,17 +17,6 @@ export function outputName(name: string): string {
   return `${OWN}out:${name}`;
 }
 
-/** Primitives whose ONNX operators repeat their inputs themselves (NumPy's rule). */
-const BROADCASTING: ReadonlySet<string> = new Set<Primitive>([
-  "add",
-  "sub",
-  "mul",
-  "where",
-  "greater",
-  "greaterEqual",
-  "equal",
-]);
-
 /** Primitives that the operators which read them often do themselves. */
 const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute"]);
 
@@ -115,9 +104,9 @@ function lowerQuotient(to: Lowering, node: Node, at: 0 | 1, lower: (node: Node) 
   return to.emit("Div", [lower(dividend), lower(divisor)]);
 }
 
-/** The inputs to read, past repetitions that the operator makes itself. */
+/** The inputs to read, past repetitions that ONNX's operators entry by entry make themselves (NumPy's rule). */
 function operands(node: Node): readonly Node[] {
-  if (!BROADCASTING.has(node.op.name)) return node.inputs;
+  if (!node.op.entrywise) return node.inputs;
   const sources = node.inputs.map(unrepeated);
   const shapes: Shape[] = sources.map((source) => source.shape);
   if (sameShape(commonShape(node.op.name, ...shapes), node.shape)) return sources;

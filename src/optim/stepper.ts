@@ -1,5 +1,6 @@
 import {
   checkFinite,
+  type DataSpec,
   type Engine,
   type EngineTensor,
   type Program,
@@ -277,8 +278,10 @@ export class Stepper {
   ): Promise<{ program: Program<StepNeeds>; inputs: RunInputs }> {
     const phase = this.parts.preconditioner?.phase(this.#updates);
     this.#checkTrainable();
-    const size = "gradient" in from ? undefined : this.#partOf(from.batch);
-    const kind = sourceOf(from, size, phase);
+    const batch = "gradient" in from ? undefined : from.batch;
+    const spec = "gradient" in from ? undefined : specOf(batch);
+    const size = batch && spec && this.#partOf(batch, spec);
+    const kind = sourceOf(spec, size, phase);
     const key = (): string => (kind.kind === "given" ? "given" : `${kind.kind} ${kind.spec.key} ${this.mode} ${phase}`);
     const program = await this.programs.get(
       () => `${what} ${key()}`,
@@ -288,9 +291,7 @@ export class Stepper {
   }
 
   /** Samples in each part of a batch whose gradient its step adds up; undefined where it is taken at once. */
-  #partOf(batch: Batch | undefined): number | undefined {
-    if (!batch) return undefined;
-    const spec = specOf(batch);
+  #partOf(batch: Batch, spec: DataSpec): number | undefined {
     const key = (): string => `${spec.key} ${this.mode}`;
     const figures = this.#figures.has(key()) ? this.#figures.get(key()) : partFigures(this.parts, spec);
     // Tracing may have found out what the mode depends on.
@@ -407,9 +408,9 @@ export class Stepper {
   }
 }
 
-function sourceOf(from: StepInput, size: number | undefined, phase: string | undefined): GradientSource {
-  if ("gradient" in from) return { kind: "given" };
-  const spec = specOf(from.batch);
+/** @param spec of the batch; undefined where the caller gives the gradient. */
+function sourceOf(spec: DataSpec | undefined, size: number | undefined, phase: string | undefined): GradientSource {
+  if (!spec) return { kind: "given" };
   return size === undefined ? { kind: "batch", spec, phase } : { kind: "parts", spec };
 }
 
