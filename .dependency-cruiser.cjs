@@ -18,7 +18,7 @@ const rooms = {
   nn: ["interop", "engine", "ops", "graph"],
   summary: ["nn", ...below],
   optim: belowOptim,
-  tune: ["summary", "nn", ...below],
+  tune: ["optim", "summary", "nn", ...below],
   models: belowOptim,
   datasets: belowOptim,
   train: ["datasets", "optim", ...belowOptim],

@@ -11,6 +11,7 @@ export class PacedEngine implements Engine {
   readonly name: string;
   readonly precision: Engine["precision"];
   readonly threads: number;
+  readonly lanes: number;
   readonly tuning: Engine["tuning"];
   readonly #engine: Engine;
   readonly #product: Product;
@@ -21,6 +22,7 @@ export class PacedEngine implements Engine {
     this.name = engine.name;
     this.precision = engine.precision;
     this.threads = engine.threads;
+    this.lanes = engine.lanes;
     this.tuning = engine.tuning;
     this.#engine = engine;
     this.#product = product;
@@ -62,6 +64,7 @@ export class PacedEngine implements Engine {
   async compile(graph: Graph, options?: CompileOptions): Promise<Session> {
     const session = await this.#engine.compile(graph, options);
     return {
+      sideBySide: session.sideBySide,
       run: async (inputs, donated) => {
         const outputs = await session.run(inputs, donated);
         await this.#look();

@@ -23,6 +23,8 @@ export interface Session {
    * @throws ShapeError naming the input that is missing or does not fit; DisposedError after `dispose`.
    */
   run(inputs: Tensors, donated?: readonly EngineTensor[]): Promise<Record<string, EngineTensor>>;
+  /** How many runs of it go on at once; more wait. */
+  readonly sideBySide: number;
   /** Frees the compiled graph. */
   dispose(): Promise<void>;
 }
@@ -31,7 +33,12 @@ export interface Session {
 export interface CompileOptions {
   /** Whether memory is given back between operators, as for a graph whose values take gigabytes; the engine's choice by default. */
   readonly lowMemory?: boolean;
-  /** Threads for one operator, where the engine has threads; its own number by default. */
+  /**
+   * Whether several runs are to go on side by side, each with its share of the engine's threads, instead of one with all of them;
+   * an engine without threads runs one after the other. Off by default.
+   */
+  readonly sideBySide?: boolean;
+  /** Threads for all that runs at once, where the engine has threads; its own number by default. */
   readonly threads?: number;
   /** How convolutions are written, where the engine has several ways; as its own tuning says by default. */
   readonly convolutions?: ConvolutionForms;
@@ -43,8 +50,10 @@ export interface Engine {
   readonly precision: Precision;
   /** What was chosen by measuring, if it was. */
   readonly tuning?: Tuning | undefined;
-  /** How many threads share the work of one operator. */
+  /** How many threads compute, on one operator or side by side. */
   readonly threads: number;
+  /** How many runs go on at once of a session that is compiled to run side by side. */
+  readonly lanes: number;
   /** How many sessions were compiled so far, and how many of them are not yet disposed. */
   readonly sessions: { readonly compiled: number; readonly live: number };
   /** How many tensors are not yet released. */

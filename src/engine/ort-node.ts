@@ -13,19 +13,22 @@ import {
   type Session,
   type Tensors,
 } from "./engine.ts";
-import { type Described, type Id, type Near, type Port, SMALL, type Upload } from "./ort-node/calls.ts";
+import { type Described, type Id, type Near, type Port, type RunCall, SMALL, type Upload } from "./ort-node/calls.ts";
 import { withRefusal } from "./ort-node/in-place.ts";
 import { withoutRewrites } from "./ort-node/rewrites.ts";
-import { OrtThread } from "./ort-node/thread.ts";
+import { type Lane, Threads } from "./ort-node/threads.ts";
 import { checkTuning, type Tuning } from "./tuning.ts";
 
 /** How ONNX Runtime runs. */
 export interface OrtNodeOptions {
   /** The real numbers of every graph; "float32" by default. */
   readonly precision?: Precision;
-  /** Threads for one operator; by default as `tuning` says, or all of the machine's. */
+  /** Threads that compute, on one operator or each on a part of a batch; by default as `tuning` says, or all of the machine's. */
   readonly threads?: number;
-  /** Gives memory back between operators instead of keeping it for the next: less memory, some speed lost. Off by default. */
+  /**
+   * Gives memory back between operators instead of keeping it for the next, and runs nothing side by side: less memory, some
+   * speed lost. Off by default.
+   */
   readonly lowMemory?: boolean;
   /** Execution providers in the order of preference, `["cpu"]` by default; "cuda" needs onnxruntime-node's CUDA files. */
   readonly providers?: readonly string[];
@@ -39,7 +42,10 @@ export interface OrtNodeOptions {
  */
 const WITHOUT_DENORMALS = { session: { set_denormal_as_zero: "1" } };
 
-/** A tensor that lies with the engine's thread. */
+/** Sessions that run side by side at most: each has its own copy of the parameters. */
+const MOST_LANES = 4;
+
+/** A tensor that lies with the engine's threads. */
 class OrtTensor implements EngineTensor {
   readonly owner: OrtNodeEngine;
   readonly id: Id;
@@ -66,10 +72,10 @@ export class OrtNodeEngine implements Engine {
   readonly precision: Precision;
   readonly tuning: Tuning | undefined;
   readonly threads: number;
+  readonly lanes: number;
   readonly #options: InferenceSession.SessionOptions;
-  readonly #thread = new OrtThread();
+  readonly #threads: Threads;
   readonly #sessions = new Set<Id>();
-  readonly #tensors = new Set<Id>();
   #compiled = 0;
   /** How many tensors and sessions were named so far. */
   #named = 0;
@@ -86,6 +92,8 @@ export class OrtNodeEngine implements Engine {
     this.precision = precision;
     this.tuning = tuning;
     this.threads = threads;
+    this.lanes = lowMemory ? 1 : Math.min(threads, MOST_LANES);
+    this.#threads = new Threads(this.lanes);
     this.#options = {
       executionProviders: [...providers],
       intraOpNumThreads: threads,
@@ -102,55 +110,57 @@ export class OrtNodeEngine implements Engine {
   }
 
   get tensors(): { live: number } {
-    return { live: this.#tensors.size };
+    return { live: this.#threads.size };
   }
 
   async upload(array: NDArray): Promise<EngineTensor> {
     checkArray("upload", array);
     const id = this.#name();
-    this.#thread.upload({ tensor: id, shape: array.shape, ...this.#copy(array) });
-    return this.#tensor(id, array.shape, isFloat(array) ? "float" : "int");
+    this.#threads.upload({ tensor: id, shape: array.shape, ...this.#copy(array) });
+    return new OrtTensor(this, id, array.shape, isFloat(array) ? "float" : "int");
   }
 
   async read(tensor: EngineTensor): Promise<NDArray> {
     const id = this.#live(tensor);
     const { near } = own(this, tensor);
-    return { shape: tensor.shape, data: near?.slice() ?? (await this.#thread.call("read", id)) };
+    return { shape: tensor.shape, data: near?.slice() ?? (await this.#threads.read(id)) };
   }
 
   release(...tensors: EngineTensor[]): void {
-    const released = this.#forget(tensors);
-    if (released.length > 0) this.#thread.release(released);
+    this.#threads.release(tensors.map((tensor) => own(this, tensor).id));
   }
 
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Session> {
     checkBatchKnown(graph);
     const session = this.#name();
-    await this.#create(session, graph, options);
+    const sideBySide = options.sideBySide ? Math.min(this.lanes, options.threads ?? this.threads) : 1;
+    await this.#create(session, graph, options, sideBySide);
     this.#compiled++;
     this.#sessions.add(session);
+    const run = sideBySide > 1 ? this.#runAbreast : this.#run;
     return {
-      run: (inputs, donated = []) => this.#run(session, graph, inputs, donated),
+      sideBySide,
+      run: (inputs, donated = []) => run.call(this, session, graph, inputs, donated),
       dispose: async () => {
-        if (this.#sessions.delete(session)) await this.#thread.call("dispose", session);
+        if (!this.#sessions.delete(session)) return;
+        for (let lane = 0; lane < sideBySide; lane++) await this.#threads.call(lane, "dispose", session);
       },
     };
   }
 
   async dispose(): Promise<void> {
     this.#sessions.clear();
-    this.#tensors.clear();
-    await this.#thread.end();
+    await this.#threads.end();
     // What was under way.
     this.#sessions.clear();
-    this.#tensors.clear();
   }
 
-  async #create(session: Id, graph: Graph, { lowMemory, threads, convolutions }: CompileOptions): Promise<void> {
+  async #create(session: Id, graph: Graph, asked: CompileOptions, sideBySide: number): Promise<void> {
+    const { lowMemory, threads = this.threads, convolutions } = asked;
     const options = {
       ...this.#options,
       ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }),
-      ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+      intraOpNumThreads: Math.floor(threads / sideBySide),
     };
     const tiled = tileGraph(graph);
     const lowered = lowerGraph(tiled.graph, this.precision, convolutions ?? this.tuning?.convolutions);
@@ -162,9 +172,15 @@ export class OrtNodeEngine implements Engine {
       inputs: portsOf(inputsOf(tiled.graph), tiled.inputs, inputsOf(graph)),
       outputs: portsOf(outputsOf(tiled.graph), tiled.outputs, outputsOf(graph), outputName),
     };
-    await this.#thread.call("compile", call, model.buffer as ArrayBuffer).catch((cause: Error) => {
-      throw explained(`ONNX Runtime cannot run this graph in ${this.precision}`, cause);
-    });
+    const compile = (lane: Lane): Promise<undefined> =>
+      this.#threads.call(lane, "compile", call).catch((cause: Error) => {
+        throw explained(`ONNX Runtime cannot run this graph in ${this.precision}`, cause);
+      });
+    const [first, ...others] = Array.from({ length: sideBySide }, (_, lane) => lane);
+    const begun = compile(first!);
+    // The first session of all sets how its thread computes, which others inherit as they start.
+    if (this.#compiled === 0) await begun;
+    await Promise.all([begun, ...others.map(compile)]);
   }
 
   async #run(
@@ -173,29 +189,52 @@ export class OrtNodeEngine implements Engine {
     inputs: Tensors,
     donated: readonly EngineTensor[],
   ): Promise<Record<string, EngineTensor>> {
+    return await this.#runIn(0, graph, this.#callOf(session, graph, inputs, donated));
+  }
+
+  /** Runs where there is the least to do. */
+  async #runAbreast(
+    session: Id,
+    graph: Graph,
+    inputs: Tensors,
+    donated: readonly EngineTensor[],
+  ): Promise<Record<string, EngineTensor>> {
+    const used = new Set(this.#callOf(session, graph, inputs, donated).donated);
+    const kept = graph.inputs.map(({ name }) => this.#live(inputs[name]!)).filter((id) => !used.has(id));
+    await this.#threads.spread(kept);
+    return await this.#runIn(this.#threads.idlest, graph, this.#callOf(session, graph, inputs, donated));
+  }
+
+  #callOf(session: Id, graph: Graph, inputs: Tensors, donated: readonly EngineTensor[]): RunCall {
     if (!this.#sessions.has(session)) throw new DisposedError("this session was disposed");
     const samples = checkInputs(graph, inputs);
-    const call = {
+    return {
       session,
       inputs: graph.inputs.map(({ name }) => this.#live(inputs[name]!)),
       outputs: Array.from(graph.outputs.values(), (node) => this.#described(node, samples)),
       donated: donated.map((tensor) => this.#live(tensor)),
     };
-    const near = await this.#thread.call("run", call).catch((cause: Error) => {
-      throw explained("ONNX Runtime failed", cause);
-    });
-    this.#forget(donated);
-    return this.#outputs(graph, call.outputs, near);
   }
 
-  #outputs(graph: Graph, described: readonly Described[], near: Near): Record<string, EngineTensor> {
+  async #runIn(lane: Lane, graph: Graph, call: RunCall): Promise<Record<string, EngineTensor>> {
+    const coming = this.#threads.send(lane, call.inputs, new Set(call.donated));
+    if (coming.length > 0) await Promise.all(coming);
+    const near = await this.#threads.call(lane, "run", call).catch((cause: Error) => {
+      throw explained("ONNX Runtime failed", cause);
+    });
+    this.#threads.used(call.donated, lane);
+    return this.#outputs(graph, call.outputs, near, lane);
+  }
+
+  #outputs(graph: Graph, described: readonly Described[], near: Near, lane: Lane): Record<string, EngineTensor> {
     const tensors: Record<string, EngineTensor> = {};
     let at = 0;
     for (const [i, [name, { dtype }]] of [...graph.outputs].entries()) {
       const { tensor, shape } = described[i]!;
       const size = sizeOf(shape);
       const small = dtype === "float" && size <= SMALL;
-      tensors[name] = this.#tensor(tensor, shape, dtype, small ? near!.subarray(at, at + size) : undefined);
+      this.#threads.made(tensor, lane);
+      tensors[name] = new OrtTensor(this, tensor, shape, dtype, small ? near!.subarray(at, at + size) : undefined);
       if (small) at += size;
     }
     return tensors;
@@ -209,21 +248,11 @@ export class OrtNodeEngine implements Engine {
     return this.#named++;
   }
 
-  #tensor(id: Id, shape: readonly number[], dtype: DType, near?: FloatData): OrtTensor {
-    this.#tensors.add(id);
-    return new OrtTensor(this, id, shape, dtype, near);
-  }
-
   /** The number of a tensor that may be used. @throws DisposedError */
   #live(tensor: EngineTensor): Id {
     const { id } = own(this, tensor);
-    if (!this.#tensors.has(id)) throw new DisposedError("this tensor was released");
+    if (!this.#threads.has(id)) throw new DisposedError("this tensor was released");
     return id;
-  }
-
-  /** Those of some tensors that were alive. */
-  #forget(tensors: readonly EngineTensor[]): Id[] {
-    return tensors.map((tensor) => own(this, tensor).id).filter((id) => this.#tensors.delete(id));
   }
 
   /** The entries as the thread will have them, which then owns them. */

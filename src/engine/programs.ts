@@ -14,6 +14,8 @@ export interface Source<T> {
   readonly plan: T;
   /** Whether memory counts more than speed; the engine's choice by default. */
   readonly lowMemory?: boolean;
+  /** Whether runs of it may go on side by side. */
+  readonly sideBySide?: boolean;
 }
 
 /** Compiled graphs by key, all released together. */

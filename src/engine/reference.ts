@@ -34,6 +34,7 @@ export class ReferenceEngine implements Engine {
   readonly name = "reference";
   readonly precision = "float64";
   readonly threads: number = 1;
+  readonly lanes = 1;
   readonly #sessions = new Set<object>();
   readonly #tensors = new Set<EngineTensor>();
   #compiled = 0;
@@ -70,6 +71,7 @@ export class ReferenceEngine implements Engine {
     const key = {};
     this.#sessions.add(key);
     return {
+      sideBySide: 1,
       run: async (inputs, donated = []) => {
         if (!this.#sessions.has(key)) throw new DisposedError("this session was disposed");
         const outputs = this.#evaluate(graph, inputs);

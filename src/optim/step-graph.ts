@@ -41,7 +41,15 @@ import {
   sum,
   where,
 } from "../ops/index.ts";
-import { directionInput, membersOf, type NamedGroup, type Owners, ownersOf, type PartPlan } from "../summary/index.ts";
+import {
+  directionInput,
+  membersOf,
+  type NamedGroup,
+  type Owners,
+  ownersOf,
+  type PartPlan,
+  partsAreFree,
+} from "../summary/index.ts";
 import type { Preconditioned, Preconditioner } from "./preconditioner.ts";
 import { applyRule, evaluationOffset, hessianVectors, type RuleTarget } from "./rule-graph.ts";
 import type { Updater } from "./updater.ts";
@@ -54,10 +62,11 @@ interface BatchSource {
   readonly phase?: string | undefined;
 }
 
-/** Where a step's gradient comes from: the loss of a batch, at once or part by part, or the caller. */
+/** Where a step's gradient comes from: the loss of a batch, at once or part by part; shares of one, that were run; or the caller. */
 export type GradientSource =
   | BatchSource
   | { readonly kind: "parts"; readonly spec: DataSpec }
+  | { readonly kind: "shares"; readonly count: number }
   | { readonly kind: "given" };
 
 /** What a training program is made of. */
@@ -82,6 +91,8 @@ export const names = {
   gradient: (parameter: string): string => `d:${parameter}`,
   /** The part of H v, for a rule that asks for it. */
   product: (parameter: string): string => `h:${parameter}`,
+  /** What a share of a batch gave. */
+  share: (i: number, name: string): string => `${i}:${name}`,
   direction: directionInput,
   /** The new value of a parameter or buffer. */
   updated: (variable: string): string => `p:${variable}`,
@@ -145,7 +156,12 @@ interface Slopes {
 
 function slopesOf(b: Builder, parts: StepParts, from: GradientSource, outputs: Map<string, Node>): Slopes {
   if (from.kind === "batch") return traced(b, parts, from, outputs);
-  return from.kind === "parts" ? summed(b, parts, from.spec, outputs) : given(b, parts);
+  if (from.kind === "parts") return summed(b, parts, from.spec, outputs);
+  if (from.kind === "given") return given(b, parts, (name, shape) => input(b, name, shape));
+  const sumOf = (name: string, shape: Shape): Node =>
+    Array.from({ length: from.count }, (_, i) => input(b, names.share(i, name), shape)).reduce((x, y) => add(b, x, y));
+  outputs.set(names.loss, sumOf(names.loss, []));
+  return given(b, parts, sumOf);
 }
 
 function summed(b: Builder, parts: StepParts, spec: DataSpec, outputs: Map<string, Node>): Slopes {
@@ -153,7 +169,8 @@ function summed(b: Builder, parts: StepParts, spec: DataSpec, outputs: Map<strin
   const { checks, masks } = plan;
   outputs.set(names.loss, input(b, names.loss, []));
   const size = { name: PART_SIZE, node: input(b, PART_SIZE, []) };
-  return { ...given(b, parts), needs: { ...NO_NEEDS, checks, masks }, ahead: { graph, size } };
+  const slopes = given(b, parts, (name, shape) => input(b, name, shape));
+  return { ...slopes, needs: { ...NO_NEEDS, checks, masks }, ahead: { graph, size } };
 }
 
 function traced(b: Builder, parts: StepParts, { spec, phase }: BatchSource, outputs: Map<string, Node>): Slopes {
@@ -192,9 +209,9 @@ function derived(b: Builder, parts: StepParts, loss: Node): Pick<Slopes, "slopes
 
 const NO_NEEDS: StepNeeds = { checks: [], masks: [], reads: new Map() };
 
-function given(b: Builder, parts: StepParts): Slopes {
+function given(b: Builder, parts: StepParts, read: (name: string, shape: Shape) => Node): Slopes {
   const inputs = (nameOf: (parameter: string) => string): Node[] =>
-    targetsOf(b, parts).map(({ name, parameter }) => input(b, nameOf(name), parameter.shape));
+    targetsOf(b, parts).map(({ name, parameter }) => read(nameOf(name), parameter.shape));
   const products = parts.updater.hessianVector && inputs(names.product);
   return { slopes: inputs(names.gradient), products, assigned: [], needs: NO_NEEDS };
 }
@@ -297,6 +314,16 @@ export function slopesSource(parts: StepParts, spec: DataSpec): Source<PartPlan>
   return { graph: graphOf(outputs), plan: { checks, masks, split } };
 }
 
+/** What a share of a batch adds, by a program that adds up parts of it where it is cut. */
+export function shareSource(parts: StepParts, spec: DataSpec, inParts: boolean): Source<PartPlan> {
+  const { graph, plan } = slopesSource(parts, spec);
+  if (!inParts) return { graph, plan, sideBySide: true };
+  const b = new GraphBuilder();
+  const sums = graphOf(new Map([...graph.outputs].map(([name, { shape }]) => [name, input(b, name, shape)])));
+  const size = { name: PART_SIZE, node: input(b, PART_SIZE, []) };
+  return { graph: afterParts(sums, { graph, size }), plan, sideBySide: true };
+}
+
 /** The first half of a step before which a summary is taken: directions, Σ u² for each group, and new buffers. */
 export function directionSource(parts: StepParts, from: GradientSource): Source<StepNeeds> {
   const b = new GraphBuilder();
@@ -318,7 +345,8 @@ export function lossSource(
   const parameters = targetsOf(b, parts).map(({ parameter }) => parameter);
   const split = inParts ? splitAsGiven(b, loss, parameters) : { splits: false as const, reason: "it is run at once" };
   const own = split.splits ? split.loss : loss;
-  return { graph: graphOf(new Map([[names.loss, own]])), plan: { checks, masks, split } };
+  const plan = { checks, masks, split };
+  return { graph: graphOf(new Map([[names.loss, own]])), plan, sideBySide: partsAreFree(plan) };
 }
 
 /** The second half: new parameters from directions and rates. */

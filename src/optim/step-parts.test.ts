@@ -17,7 +17,7 @@ import {
 } from "../nn/index.ts";
 import type { FloatData } from "../util/ndarray.ts";
 import { AdamUpdater, KFAC, NewtonSummary, Optimizer, SGDUpdater, StochasticHvUpdater } from "./index.ts";
-import { type PartFigures, stepPart } from "./step-parts.ts";
+import { type PartFigures, stepCut } from "./step-parts.ts";
 
 /** So many threads that one part takes any batch. */
 class AtOnce extends ReferenceEngine {
@@ -27,6 +27,7 @@ class AtOnce extends ReferenceEngine {
 const engines: Readonly<Record<string, Engine>> = {
   reference: new ReferenceEngine(),
   "onnxruntime-node float64": new OrtNodeEngine({ precision: "float64", threads: 1 }),
+  "onnxruntime-node float64, two shares": new OrtNodeEngine({ precision: "float64", threads: 2 }),
 };
 const atOnce = new AtOnce();
 afterAll(async () => {
@@ -53,8 +54,9 @@ async function trained(make: Make, engine: Engine, model: Module) {
   for (const { data } of Object.values(await model.stateDict())) found.push(...Array.from(data as FloatData));
   await optimizer.dispose();
   const inParts = compile.mock.calls.filter(([graph]) => graph.ahead).length;
+  const inShares = compile.mock.calls.some(([graph, options]) => graph.ahead && options?.sideBySide);
   compile.mockRestore();
-  return { found, inParts };
+  return { found, inParts, inShares };
 }
 
 const nll: Loss = (o, t) => losses.crossEntropy(o, t);
@@ -83,9 +85,10 @@ const TOLERANCE = { absolute: 1e-11, relative: 1e-11 };
 describe.each(Object.keys(engines))("on %s, steps in parts are those at once", (name) => {
   test.each(Object.keys(optimizers))("%s", async (kind) => {
     const expected = await trained(optimizers[kind]!, atOnce, wide(new Dropout(0.5)));
-    const { found, inParts } = await trained(optimizers[kind]!, engines[name]!, wide(new Dropout(0.5)));
+    const { found, inParts, inShares } = await trained(optimizers[kind]!, engines[name]!, wide(new Dropout(0.5)));
     expect(expected.inParts).toBe(0);
     expect(inParts).toBeGreaterThan(0);
+    expect(inShares).toBe(engines[name]!.lanes > 1);
     assertClose(found, expected.found, TOLERANCE, kind);
   });
 });
@@ -110,25 +113,54 @@ test.each(Object.keys(whole))("with %s it is taken at once", async (kind) => {
   expect(inParts).toBe(0);
 });
 
+/** A step of so many samples on an engine. */
+function cut(figures: PartFigures, samples: number, engine: Partial<Engine> = {}) {
+  const { shares, parts } = stepCut(figures, samples, {
+    precision: "float32",
+    threads: 1,
+    lanes: 1,
+    ...engine,
+  } as Engine);
+  return { shares, parts };
+}
+
 describe("the samples of a part", () => {
   const figures: PartFigures = { widest: 2 ** 16, computed: 2 ** 24, summed: 2 ** 19 };
-  const single = { precision: "float32", threads: 1 } as Engine;
 
   test("keep a value within each thread's share of the cache", () => {
-    expect(stepPart(figures, 32, single)).toBe(4);
-    expect(stepPart(figures, 32, { ...single, threads: 2 })).toBe(8);
-    expect(stepPart(figures, 32, { ...single, precision: "float64" })).toBe(2);
+    expect(cut(figures, 32).parts).toEqual([4]);
+    expect(cut(figures, 32, { threads: 2 }).parts).toEqual([8]);
+    expect(cut(figures, 32, { precision: "float64" }).parts).toEqual([2]);
   });
 
   test("divide the batch, and are not much fewer than could be", () => {
-    expect(stepPart(figures, 6, single)).toBe(3);
-    expect(stepPart(figures, 10, single)).toBe(2);
-    expect(stepPart(figures, 13, single)).toBeUndefined();
+    expect(cut(figures, 6).parts).toEqual([3]);
+    expect(cut(figures, 10).parts).toEqual([2]);
+    expect(cut(figures, 13).parts).toBeUndefined();
   });
 
   test("are all where these are few, or what is added up is much beside what is computed", () => {
-    expect(stepPart(figures, 4, single)).toBeUndefined();
-    expect(stepPart({ ...figures, summed: 2 ** 21 }, 32, single)).toBe(4);
-    expect(stepPart({ ...figures, summed: 2 ** 21 + 1 }, 32, single)).toBeUndefined();
+    expect(cut(figures, 4).parts).toBeUndefined();
+    expect(cut({ ...figures, summed: 2 ** 21 }, 32).parts).toEqual([4]);
+    expect(cut({ ...figures, summed: 2 ** 21 + 1 }, 32).parts).toBeUndefined();
+  });
+});
+
+describe("the samples of a share", () => {
+  const figures: PartFigures = { widest: 2 ** 16, computed: 2 ** 10, summed: 2 ** 10 };
+  const two = { threads: 2, lanes: 2 };
+
+  test("are as even as can be, where much is computed beside what shares exchange", () => {
+    expect(cut(figures, 8, two).shares).toEqual([4, 4]);
+    expect(cut(figures, 9, two).shares).toEqual([5, 4]);
+    expect(cut(figures, 7, two).shares).toEqual([7]);
+    expect(cut({ ...figures, computed: 2 ** 20 }, 1, two).shares).toEqual([1]);
+  });
+
+  test("are each cut into parts that suit one thread, or none is", () => {
+    const large = { ...figures, computed: 2 ** 24 };
+    expect(cut(large, 32, two)).toEqual({ shares: [16, 16], parts: [4, 4] });
+    expect(cut(large, 33, two)).toEqual({ shares: [17, 16], parts: undefined });
+    expect(cut(large, 18, two)).toEqual({ shares: [9, 9], parts: [3, 3] });
   });
 });

@@ -1,6 +1,7 @@
 import type { DataSpec, Engine } from "../engine/index.ts";
 import { countOf } from "../graph/index.ts";
-import { widest } from "../summary/index.ts";
+import type { Precision } from "../onnx/index.ts";
+import { evenParts, widest } from "../summary/index.ts";
 import { names, type StepParts, slopesSource } from "./step-graph.ts";
 
 /** What the parts of a step are chosen by, in real numbers. */
@@ -29,22 +30,51 @@ export function partFigures(parts: StepParts, spec: DataSpec): PartFigures | und
   return { widest: widest(graph), computed, summed };
 }
 
+/** How the gradient of a batch is added up. */
+export interface StepCut {
+  /** Samples in each share, which are run side by side; one where the batch is not shared out. */
+  readonly shares: readonly number[];
+  /** Samples in each part of a share, by share, where its program adds up parts. */
+  readonly parts: readonly number[] | undefined;
+}
+
+/**
+ * How much more shares must compute than they exchange, each the parameters and the gradient: what ONNX Runtime computes on one
+ * thread only (slices, transposes, copies) is then worth more.
+ */
+const SHARES_WORTH = 4;
+
+/** How a step of so many samples goes. */
+export function stepCut(
+  figures: PartFigures,
+  samples: number,
+  engine: Pick<Engine, "precision" | "threads" | "lanes">,
+): StepCut {
+  const isWorth = samples * figures.computed >= SHARES_WORTH * engine.lanes * figures.summed;
+  const lanes = isWorth ? Math.min(engine.lanes, samples) : 1;
+  const shares = evenParts(samples, Math.ceil(samples / lanes));
+  const threads = Math.max(1, Math.floor(engine.threads / lanes));
+  const parts = shares.map((share) => stepPart(figures, share, engine.precision, threads));
+  return { shares, parts: parts.every((part) => part !== undefined) ? parts : undefined };
+}
+
 /** A value of one part should stay in the cache of a processor's core, where each thread has its share of it. */
 const VALUE_BYTES = 2 ** 20;
 
 /** How much more a part must compute than it adds up. */
-const WORTH = 32;
+const PART_WORTH = 32;
 
-/** Samples in each part of a step; undefined where it is faster, or must be, at once. */
-export function stepPart(
+/** Samples in each part of a share; undefined where it is faster, or must be, at once. */
+function stepPart(
   { widest, computed, summed }: PartFigures,
   samples: number,
-  engine: Engine,
+  precision: Precision,
+  threads: number,
 ): number | undefined {
-  const bytes = widest * (engine.precision === "float32" ? 4 : 8);
-  const most = Math.floor((VALUE_BYTES * engine.threads) / bytes);
+  const bytes = widest * (precision === "float32" ? 4 : 8);
+  const most = Math.floor((VALUE_BYTES * threads) / bytes);
   if (samples <= most) return undefined;
   for (let size = most; size > most / 4; size--)
-    if (samples % size === 0) return size * computed >= WORTH * summed ? size : undefined;
+    if (samples % size === 0) return size * computed >= PART_WORTH * summed ? size : undefined;
   return undefined;
 }

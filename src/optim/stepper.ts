@@ -12,7 +12,7 @@ import {
   uploadScalar,
   variableTensors,
 } from "../engine/index.ts";
-import { compileTotals, type Direction, membersOf, type PartPlan, uploadShare } from "../summary/index.ts";
+import { compileTotals, type Direction, membersOf, type PartPlan, runParts, uploadShare } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, type Shapes, sizeOf } from "../util/ndarray.ts";
 import { Random } from "../util/random.ts";
@@ -28,10 +28,11 @@ import {
   names,
   type StepNeeds,
   type StepParts,
+  shareSource,
   slopesSource,
   stepSource,
 } from "./step-graph.ts";
-import { type PartFigures, partFigures, stepPart } from "./step-parts.ts";
+import { type PartFigures, partFigures, type StepCut, stepCut } from "./step-parts.ts";
 import { stateNamesOf } from "./updater.ts";
 
 /** What a step works from: a batch, a gradient that the caller computed, or neither for an objective without data. */
@@ -280,23 +281,26 @@ export class Stepper {
     this.#checkTrainable();
     const batch = "gradient" in from ? undefined : from.batch;
     const spec = "gradient" in from ? undefined : specOf(batch);
-    const size = batch && spec && this.#partOf(batch, spec);
-    const kind = sourceOf(spec, size, phase);
-    const key = (): string => (kind.kind === "given" ? "given" : `${kind.kind} ${kind.spec.key} ${this.mode} ${phase}`);
+    const cut = batch && spec && this.#cutOf(batch, spec);
+    const kind = sourceOf(spec, cut, phase);
+    const key = (): string => {
+      if (kind.kind === "given") return kind.kind;
+      return kind.kind === "shares" ? `${kind.count} shares` : `${kind.kind} ${kind.spec.key} ${this.mode} ${phase}`;
+    };
     const program = await this.programs.get(
       () => `${what} ${key()}`,
       () => source(this.parts, kind),
     );
-    return { program, inputs: await this.#inputs(from, program.plan, size) };
+    return { program, inputs: await this.#inputs(from, program.plan, cut) };
   }
 
-  /** Samples in each part of a batch whose gradient its step adds up; undefined where it is taken at once. */
-  #partOf(batch: Batch, spec: DataSpec): number | undefined {
+  /** How the gradient of a batch is added up; undefined where it must be taken at once. */
+  #cutOf(batch: Batch, spec: DataSpec): StepCut | undefined {
     const key = (): string => `${spec.key} ${this.mode}`;
     const figures = this.#figures.has(key()) ? this.#figures.get(key()) : partFigures(this.parts, spec);
     // Tracing may have found out what the mode depends on.
     this.#figures.set(key(), figures);
-    return figures && stepPart(figures, samplesOf(batch), this.engine);
+    return figures && stepCut(figures, samplesOf(batch), this.engine);
   }
 
   /** @throws PartitionError where a parameter was frozen or unfrozen since the groups were made */
@@ -312,18 +316,58 @@ export class Stepper {
   }
 
   /** Tensors that stay (variables, state) and those that are made for one run. */
-  async #inputs(from: StepInput, needs: StepNeeds, size: number | undefined): Promise<RunInputs> {
-    const own =
-      "gradient" in from
-        ? await this.#uploadSlopes(from)
-        : await uploadBatch(this.engine, from.batch, needs, this.random);
+  async #inputs(from: StepInput, needs: StepNeeds, cut: StepCut | undefined): Promise<RunInputs> {
+    const kept = { ...(await this.variables()), ...(await this.#stateTensors(needs.reads)) };
+    const own = "gradient" in from ? await this.#uploadSlopes(from) : await this.#ofBatch(from.batch, needs, cut);
     for (const [name, value] of scalarsOf(this.parts.updater, this.#updates))
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
-    if (!("gradient" in from) && from.batch && size !== undefined)
-      Object.assign(own, await uploadShare(this.engine, size, samplesOf(from.batch)));
     for (const [name, value] of Object.entries(this.parts.preconditioner?.scalars(this.#updates) ?? {}))
       own[name] = await uploadScalar(this.engine, value);
-    return { kept: { ...(await this.variables()), ...(await this.#stateTensors(needs.reads)) }, own };
+    return { kept, own };
+  }
+
+  /** What a step is given of a batch: its samples, or what its shares make of them. */
+  async #ofBatch(
+    batch: Batch | undefined,
+    needs: StepNeeds,
+    cut: StepCut | undefined,
+  ): Promise<Record<string, EngineTensor>> {
+    if (batch && cut && cut.shares.length > 1) return await this.#runShares(batch, cut);
+    const own = await uploadBatch(this.engine, batch, needs, this.random);
+    const part = cut?.parts?.[0];
+    return batch && part ? { ...own, ...(await uploadShare(this.engine, part, samplesOf(batch))) } : own;
+  }
+
+  /** Runs the shares of a batch side by side. */
+  async #runShares(batch: Batch, { shares, parts: units }: StepCut): Promise<Record<string, EngineTensor>> {
+    const { engine, random } = this;
+    const spec = specOf(batch);
+    const program = await this.programs.get(
+      () => `share${units ? " in parts" : ""} ${spec.key} ${this.mode}`,
+      () => shareSource(this.parts, spec, units !== undefined),
+    );
+    const found: Record<string, EngineTensor> = {};
+    const inputs = {
+      engine,
+      program,
+      totals: undefined,
+      tensors: await this.kept(),
+      batch,
+      parts: shares,
+      units,
+      random,
+    };
+    let share = 0;
+    try {
+      await runParts(inputs, [program.session], async (outputs) => {
+        for (const [name, tensor] of Object.entries(outputs)) found[names.share(share, name)] = tensor;
+        share++;
+      });
+    } catch (error) {
+      engine.release(...Object.values(found));
+      throw error;
+    }
+    return found;
   }
 
   async #uploadSlopes({ gradient, product }: GivenSlopes): Promise<Record<string, EngineTensor>> {
@@ -409,9 +453,10 @@ export class Stepper {
 }
 
 /** @param spec of the batch; undefined where the caller gives the gradient. */
-function sourceOf(spec: DataSpec | undefined, size: number | undefined, phase: string | undefined): GradientSource {
+function sourceOf(spec: DataSpec | undefined, cut: StepCut | undefined, phase: string | undefined): GradientSource {
   if (!spec) return { kind: "given" };
-  return size === undefined ? { kind: "batch", spec, phase } : { kind: "parts", spec };
+  if (cut && cut.shares.length > 1) return { kind: "shares", count: cut.shares.length };
+  return cut?.parts ? { kind: "parts", spec } : { kind: "batch", spec, phase };
 }
 
 /** The shapes of an updater's tensors and shared numbers, by the names of their inputs. */

@@ -21,7 +21,7 @@ import { type NamedGroup, nameGroups } from "./groups.ts";
 import { WeightedMean } from "./mean.ts";
 import { peakSize } from "./memory.ts";
 import { canonical } from "./partition.ts";
-import { compileTotals, type PartPlan, partSize, partsOf, runParts, takePacked } from "./run-parts.ts";
+import { compileTotals, type PartPlan, partSize, partsAreFree, partsOf, runParts, takePacked } from "./run-parts.ts";
 import { MOST_VALUES, traceDirected, widest } from "./summary.ts";
 
 /** Options of `diffN` and `diffNFullbatch`. */
@@ -160,7 +160,7 @@ function tensorSource(target: Objective, batch: Batch | undefined, along: Along)
     throw new OptionError(
       `order: order ${order} of ${groups.length} groups keeps ${values.toPrecision(3)} numbers at one time, at most ${MOST_VALUES} fit; take a lower order, fewer groups or a smaller batch`,
     );
-  return { graph, plan };
+  return { graph, plan, sideBySide: partsAreFree(plan) };
 }
 
 function shapeOf(groups: number, order: number): number[] {

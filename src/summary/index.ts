@@ -30,6 +30,7 @@ export {
   compileTotals,
   evenParts,
   type PartPlan,
+  partsAreFree,
   partsOf,
   runParts,
   uploadShare,

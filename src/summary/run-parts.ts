@@ -43,25 +43,37 @@ export async function compileTotals(plan: PartPlan, compile: Compile): Promise<P
 /** The stack of tangents of one layer should stay in the cache while it is used. */
 const STACK_BYTES = 5.5 * 2 ** 20;
 
-/** Samples in one part: as many as were the fastest, or as keep the stacks in cache; the whole batch where it does not split. */
+/** What of an engine decides on parts. */
+type Sizing = Pick<Engine, "precision" | "lanes" | "tuning">;
+
+/** Whether the parts of a batch may be run side by side: they have nothing to do with one another. */
+export function partsAreFree({ split }: PartPlan): boolean {
+  return split.splits && split.coupled === undefined;
+}
+
+/**
+ * Samples in one part: as many as were the fastest, or as keep the stacks in cache, or fewer, so that all that runs side by side
+ * has as many parts; the whole batch where it does not split.
+ */
 export function partSize(
   plan: PartPlan & { readonly width: number },
   samples: number,
-  engine: Engine,
+  engine: Sizing,
   microbatch: number | undefined,
 ): number {
   if (!plan.split.splits) return samples;
   const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
   const measured = engine.tuning?.microbatches[plan.width];
   const wanted = microbatch ?? measured ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
-  return Math.ceil(samples / Math.ceil(samples / wanted));
+  const lanes = partsAreFree(plan) ? engine.lanes : 1;
+  return Math.ceil(samples / (lanes * Math.ceil(samples / wanted / lanes)));
 }
 
 /** The samples of each part of a batch, or of none, for stacks of tangents. */
 export function partsOf(
   plan: PartPlan & { readonly width: number },
   batch: Batch | undefined,
-  engine: Engine,
+  engine: Sizing,
   microbatch: number | undefined,
 ): number[] {
   const samples = batch ? samplesOf(batch) : 1;
@@ -84,14 +96,19 @@ export interface PartInputs {
   readonly batch: Batch | undefined;
   /** Samples in each part. */
   readonly parts: readonly number[];
+  /** Samples in what a part's program adds up itself, part by part; the part itself by default. */
+  readonly units?: readonly number[] | undefined;
   /** Where masks are drawn from: once for the whole batch, whatever its parts. */
   readonly random: Random;
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A run of a part, which has begun. */
+type Begun = Promise<Record<string, EngineTensor>>;
+
 /**
- * Runs programs over a batch part by part, one program after the other.
- * @param take is given what each run found, which it owns, and the number of its program.
+ * Runs programs over a batch part by part, one program after the other. What a program runs side by side is begun ahead.
+ * @param take is given what each run found, which it owns, and the number of its program, in the order of the parts.
  * @throws what checking the batch throws
  */
 export async function runParts(
@@ -99,25 +116,42 @@ export async function runParts(
   sessions: readonly Session[],
   take: (outputs: Record<string, EngineTensor>, session: number) => Promise<void>,
 ): Promise<void> {
-  const { engine, program, batch, parts, random, signal } = inputs;
+  const { engine, program, batch, parts, units = parts, random, signal } = inputs;
   const samples = batch ? samplesOf(batch) : 1;
   const data = runData(engine, batch ?? {}, program.plan, random, samplesSeen(program.plan, samples, parts));
   signal?.throwIfAborted();
   const ahead = await computeTotals(inputs, data, samples);
+  const begin = async (session: Session, start: number, size: number, unit: number): Begun => {
+    const part = size < samples ? sliceData(data, program.plan, start, start + size) : data;
+    const own = await uploadPart(engine, part, unit, samples);
+    return await runOnce(engine, session, { ...inputs.tensors, ...ahead }, own);
+  };
+  const begun: Begun[] = [];
   try {
     for (const [i, session] of sessions.entries()) {
+      const next = async (): Promise<void> => take(await begun.shift()!, i);
+      // Each thread has its next run before it is done with one.
+      const most = session.sideBySide > 1 ? 2 * session.sideBySide : 1;
       let start = 0;
-      for (const size of parts) {
+      for (const [at, size] of parts.entries()) {
+        if (begun.length === most) await next();
         signal?.throwIfAborted();
-        const part = size < samples ? sliceData(data, program.plan, start, start + size) : data;
-        const own = await uploadPart(engine, part, size, samples);
-        await take(await runOnce(engine, session, { ...inputs.tensors, ...ahead }, own), i);
+        begun.push(handled(begin(session, start, size, units[at]!)));
         start += size;
       }
+      while (begun.length > 0) await next();
     }
   } finally {
+    for (const left of await Promise.allSettled(begun))
+      if (left.status === "fulfilled") engine.release(...Object.values(left.value));
     engine.release(...Object.values(ahead));
   }
+}
+
+/** One that may fail before anyone waits for it. */
+function handled(begun: Begun): Begun {
+  begun.catch(() => {});
+  return begun;
 }
 
 /** Checks that a batch can be run in these parts. @throws DataError, NonFiniteError */

@@ -17,7 +17,15 @@ import type { Batch } from "../util/ndarray.ts";
 import { type NamedGroup, ownersOf } from "./groups.ts";
 import { peakSize } from "./memory.ts";
 import { onePass, type Pass, severalPasses } from "./passes.ts";
-import { type Compile, compileTotals, type PartInputs, type PartPlan, runParts, takePacked } from "./run-parts.ts";
+import {
+  type Compile,
+  compileTotals,
+  type PartInputs,
+  type PartPlan,
+  partsAreFree,
+  runParts,
+  takePacked,
+} from "./run-parts.ts";
 
 /** Derivatives of φ(η) = L(θ + Σ η_s u_s) at 0, with S groups. */
 export interface Summary {
@@ -124,11 +132,12 @@ export function summarySource(
   const samples = parts ? Math.max(...parts) : batch ? samplesOf(batch) : 1;
   const loss = split.splits ? split.loss : traced.loss;
   const whole = onePass(b, loss, seeds, order3);
-  const fits = (split.splits && !split.coupled) || peakSize(whole.graph, samples) <= limit;
+  const free = partsAreFree({ split, checks, masks });
+  const fits = free || peakSize(whole.graph, samples) <= limit;
   const [first, ...rest] = fits ? [whole] : severalPasses(b, loss, seeds, { samples, limit, order3 });
   const { graph, terms } = first!;
   const plan = { terms, rest, samples, checks, masks, split, width: widest(graph) };
-  return { graph, plan, ...(fits ? {} : LOW_MEMORY) };
+  return { graph, plan, sideBySide: free, ...(fits ? {} : LOW_MEMORY) };
 }
 
 /** The most real numbers that a value of a graph holds for one sample. */

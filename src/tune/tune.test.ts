@@ -167,6 +167,7 @@ class Noting extends ReferenceEngine {
   override async compile(...args: Parameters<ReferenceEngine["compile"]>): Promise<Session> {
     const session = await super.compile(...args);
     return {
+      sideBySide: session.sideBySide,
       dispose: () => session.dispose(),
       run: (inputs: Readonly<Record<string, EngineTensor>>, donated) => {
         this.samples.push(inputs.x!.shape[0]!);

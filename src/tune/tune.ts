@@ -1,13 +1,26 @@
 import { createHash } from "node:crypto";
-import { type Engine, type Precision, type Source, samplesOf, type Tuning } from "../engine/index.ts";
+import {
+  type CompileOptions,
+  type Engine,
+  type Objective,
+  type Precision,
+  type Source,
+  samplesOf,
+  specOf,
+  type Tuning,
+} from "../engine/index.ts";
 import { thisMachine } from "../engine/ort-node/machine.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
 import { type Graph, GraphBuilder, graphOf, isBatch, type Node, printGraph } from "../graph/index.ts";
 import { type Loss, type Module, objective } from "../nn/index.ts";
 import { type ConvolutionChoice, convolutionsOf } from "../onnx/index.ts";
 import { input, productFlops, slice } from "../ops/index.ts";
+import { SGDUpdater } from "../optim/index.ts";
+import { slopesSource } from "../optim/step-graph.ts";
+import { partFigures, type StepCut, stepCut } from "../optim/step-parts.ts";
 import {
   gradientSource,
+  type NamedGroup,
   nameGroups,
   type Partition,
   partition as partitions,
@@ -99,21 +112,37 @@ export async function tuneBy(
   const machine = thisMachine();
   const key = tuningKey(model, loss, batch, options);
   const target = objective(model, loss);
-  const gradient = gradientSource(target, batch).graph;
+  const gradient = gradientTrial(target, nameGroups(partition, target.variables), batch);
   const engine = new OrtNodeEngine({ precision, threads: threads ?? machine.threads });
   const tuner = new Tuner(engine, watch, seconds, threads ?? machine.threads);
   try {
-    if (threads === undefined) await tuner.chooseThreads(gradient, batch);
-    await tuner.chooseForms(gradient, samplesOf(batch));
+    if (threads === undefined) await tuner.chooseThreads(gradient);
+    await tuner.chooseForms(gradient.graph, samplesOf(batch), tuner.shares(gradient) > 1);
     const microbatches = hgBatch
       ? await tuner.tuneSummary(summarySource(target, nameGroups(partition, target.variables), hgBatch), hgBatch)
       : {};
-    await tuner.checkForms(gradient, batch);
+    await tuner.checkForms(gradient);
     const { threads: chosen, forms: convolutions, gains } = tuner;
     return { machine, key, threads: chosen, convolutions, microbatches, gains };
   } finally {
     await engine.dispose();
   }
+}
+
+/** The part of a step that takes its time. */
+interface GradientTrial {
+  readonly graph: Graph;
+  readonly batch: Batch;
+  /** How the batch is cut on an engine; undefined where it is not. */
+  readonly cut: ((engine: Parameters<typeof stepCut>[2]) => StepCut) | undefined;
+}
+
+function gradientTrial(objective: Objective, groups: readonly NamedGroup[], batch: Batch): GradientTrial {
+  const parts = { objective, groups, updater: new SGDUpdater(), clipGradNorm: undefined };
+  const figures = partFigures(parts, specOf(batch));
+  if (!figures) return { graph: gradientSource(objective, batch).graph, batch, cut: undefined };
+  const cut: GradientTrial["cut"] = (engine) => stepCut(figures, samplesOf(batch), engine);
+  return { graph: slopesSource(parts, specOf(batch)).graph, batch, cut };
 }
 
 /** One call of `tune`: what is chosen so far. */
@@ -136,13 +165,14 @@ class Tuner {
     this.threads = threads;
   }
 
+  /** In how many shares a step's batch is run. */
+  shares({ cut }: GradientTrial, threads: number = this.threads): number {
+    return cut?.(this.#with(threads)).shares.length ?? 1;
+  }
+
   /** All threads, or a half of them as long as that is clearly faster, and so on. */
-  async chooseThreads(graph: Graph, batch: Batch): Promise<void> {
-    const inputs = await this.#runs.inputs(graph, samplesFor(graph, GRADIENT_FLOPS, samplesOf(batch)), batch);
-    const way = async (threads: number): Promise<Way> => {
-      const session = await this.#runs.compile(graph, { threads });
-      return { name: `threads ${threads}`, run: () => this.#runs.run(session, inputs) };
-    };
+  async chooseThreads(gradient: GradientTrial): Promise<void> {
+    const way = (threads: number): Promise<Way> => this.#gradientWay(`threads ${threads}`, gradient, { threads });
     let best = await way(this.threads);
     for (let threads = this.threads; threads > 1 && !this.#isLate(SHARES.threads); ) {
       threads = Math.floor(threads / 2);
@@ -157,14 +187,14 @@ class Tuner {
   }
 
   /** The fastest form of each convolution that has none yet, those with most work first. */
-  async chooseForms(graph: Graph, samples: number): Promise<void> {
+  async chooseForms(graph: Graph, samples: number, sideBySide: boolean): Promise<void> {
     const choices = convolutionsOf(graph, this.#engine.precision)
       .filter(({ key }) => !(key in this.forms))
       .map((choice) => ({ ...choice, graph: alone(choice.node) }))
       .sort((a, b) => productFlops(b.graph, 1) - productFlops(a.graph, 1));
     for (const choice of choices) {
       if (this.#isLate(SHARES.forms)) return;
-      const form = await this.#formOf(choice, samples);
+      const form = await this.#formOf(choice, samples, sideBySide);
       if (form !== undefined) this.forms[choice.key] = form;
     }
   }
@@ -172,12 +202,14 @@ class Tuner {
   async #formOf(
     { key, rule, forms, graph }: ConvolutionChoice & { graph: Graph },
     most: number,
+    sideBySide: boolean,
   ): Promise<string | undefined> {
     const names = [rule, ...forms.filter((name) => name !== rule)];
     const inputs = await this.#runs.inputs(graph, samplesFor(graph, CONVOLUTION_FLOPS, most));
     const ways: Way[] = [];
     for (const name of names) {
-      const session = await this.#runs.compile(graph, { threads: this.threads, convolutions: { [key]: name } });
+      const options = { threads: this.threads, convolutions: { [key]: name }, sideBySide };
+      const session = await this.#runs.compile(graph, options);
       ways.push({ name: `${key} as ${name}`, run: () => this.#runs.run(session, inputs) });
     }
     const times = await race(ways, this.#watch, this.#until(SHARES.forms));
@@ -186,13 +218,17 @@ class Tuner {
   }
 
   /** The forms of its convolutions, and the microbatch by the width of the stack of tangents, where the batch splits. */
-  async tuneSummary({ graph, plan }: Source<SummaryPlan>, batch: Batch): Promise<Tuning["microbatches"]> {
+  async tuneSummary(
+    { graph, plan, sideBySide = false }: Source<SummaryPlan>,
+    batch: Batch,
+  ): Promise<Tuning["microbatches"]> {
     const samples = samplesOf(batch);
-    const byRule = Math.max(...partsOf(plan, batch, this.#engine, undefined));
-    await this.chooseForms(graph, byRule);
+    const byRule = Math.max(...partsOf(plan, batch, this.#with(this.threads), undefined));
+    await this.chooseForms(graph, byRule, sideBySide);
     const compiled = this.#watch.now() + COMPILING * graph.nodes.length;
     if (!plan.split.splits || plan.split.coupled || compiled > this.#until(SHARES.microbatch)) return {};
-    const session = await this.#runs.compile(graph, { threads: this.threads, convolutions: this.forms });
+    const options = { threads: this.threads, convolutions: this.forms, sideBySide };
+    const session = await this.#runs.compile(graph, options);
     const sizes = MICROBATCHES.map((factor) => Math.min(samples, Math.max(1, Math.round(factor * byRule))));
     const ways: Way[] = [];
     for (const work of new Set(sizes)) {
@@ -207,20 +243,38 @@ class Tuner {
   }
 
   /** Goes back to the rules' forms where those that are each the fastest are not so together. */
-  async checkForms(graph: Graph, batch: Batch): Promise<void> {
+  async checkForms(gradient: GradientTrial): Promise<void> {
+    const { graph } = gradient;
     const choices = convolutionsOf(graph, this.#engine.precision);
     const rules = Object.fromEntries(choices.map(({ key, rule }) => [key, rule]));
     if (choices.every(({ key, rule }) => (this.forms[key] ?? rule) === rule) || this.#isLate(1)) return;
-    const inputs = await this.#runs.inputs(graph, samplesFor(graph, GRADIENT_FLOPS, samplesOf(batch)), batch);
     const ways: Way[] = [];
-    for (const [name, convolutions] of Object.entries({ rules, "chosen forms": this.forms })) {
-      const session = await this.#runs.compile(graph, { threads: this.threads, convolutions });
-      ways.push({ name, run: () => this.#runs.run(session, inputs) });
-    }
+    for (const [name, convolutions] of Object.entries({ rules, "chosen forms": this.forms }))
+      ways.push(await this.#gradientWay(name, gradient, { threads: this.threads, convolutions }));
     const [before = 1, after = 1] = (await race(ways, this.#watch, this.#until(1))) ?? [];
     if (after <= before) this.gains.convolutions = after / before;
     else for (const { key, rule } of choices) if (key in this.forms) this.forms[key] = rule;
     await this.#runs.clear();
+  }
+
+  /** The engine as it is with so many threads. */
+  #with(threads: number): Pick<Engine, "precision" | "threads" | "lanes"> {
+    const { precision, lanes } = this.#engine;
+    return { precision, threads, lanes: Math.min(lanes, threads) };
+  }
+
+  /** The gradient of a batch, or of as much of it as takes long enough, in as many shares as a step has. */
+  async #gradientWay(
+    name: string,
+    gradient: GradientTrial,
+    options: CompileOptions & { readonly threads: number },
+  ): Promise<Way> {
+    const { graph, batch } = gradient;
+    const shares = this.shares(gradient, options.threads);
+    const samples = samplesFor(graph, GRADIENT_FLOPS, samplesOf(batch));
+    const inputs = await this.#runs.inputs(graph, Math.ceil(samples / shares), batch);
+    const session = await this.#runs.compile(graph, { ...options, sideBySide: shares > 1 });
+    return { name, run: () => this.#runs.run(session, inputs) };
   }
 
   #until(share: number): number {

@@ -79,14 +79,14 @@ test("a thread that was never needed ends, too", async () => {
   await expect(thread.call("read", 0)).rejects.toThrow(DisposedError);
 });
 
-/** Runs a script in a process of its own, with an engine that has done something and is not disposed. */
+/** Runs a script in a process of its own, with an engine of three threads that has done something and is not disposed. */
 async function inProcess(script: string): Promise<{ code: number; signal: string | null; stdout: string }> {
   const source = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href);
   const whole = `
     import { OrtNodeEngine } from ${source("../../src/engine/ort-node.ts")};
     import { longGraph, SIDE } from ${source("../support/long-graph.ts")};
-    const engine = new OrtNodeEngine({ threads: 1 });
-    const session = await engine.compile(longGraph(100));
+    const engine = new OrtNodeEngine({ threads: 3 });
+    const session = await engine.compile(longGraph(100), { sideBySide: true });
     const inputs = { x: await engine.upload({ shape: [SIDE, SIDE], data: new Float32Array(SIDE * SIDE) }) };
     ${script}`;
   const args = ["--import", "tsx", "--input-type=module", "--eval", whole];
@@ -97,8 +97,8 @@ async function inProcess(script: string): Promise<{ code: number; signal: string
   );
 }
 
-test("an idle engine lets the process end, a run that is awaited does not", async () => {
-  const ended = await inProcess(`await session.run(inputs); console.log("done");`);
+test("an idle engine lets the process end, runs that are awaited do not", async () => {
+  const ended = await inProcess(`await Promise.all([session.run(inputs), session.run(inputs)]); console.log("done");`);
   expect(ended).toEqual({ code: 0, signal: null, stdout: "done\n" });
 });
 

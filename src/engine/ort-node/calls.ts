@@ -1,3 +1,4 @@
+import type { MessagePort } from "node:worker_threads";
 import type { InferenceSession } from "onnxruntime-node";
 import type { ElementType } from "../../onnx/index.ts";
 import type { FloatData } from "../../util/ndarray.ts";
@@ -12,9 +13,16 @@ export interface Described {
   readonly shape: readonly number[];
 }
 
+/** What the entries of a tensor lie in. */
+export type Entries =
+  | Float32Array<ArrayBuffer>
+  | Float64Array<ArrayBuffer>
+  | BigInt64Array<ArrayBuffer>
+  | Uint8Array<ArrayBuffer>;
+
 /** One that comes with its entries. */
 export interface Upload extends Described {
-  readonly data: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | BigInt64Array<ArrayBuffer>;
+  readonly data: Entries;
 }
 
 /** What the thread is asked, and what it answers. */
@@ -22,6 +30,10 @@ export interface Calls {
   compile: { readonly asked: CompileCall; readonly answer: undefined };
   run: { readonly asked: RunCall; readonly answer: Near };
   read: { readonly asked: Id; readonly answer: FloatData | Int32Array };
+  /** Copies of tensors for another thread, or those that are not needed here any more themselves. */
+  hand: { readonly asked: HandCall; readonly answer: readonly Upload[] };
+  /** Starts another thread. */
+  start: { readonly asked: StartCall; readonly answer: undefined };
   dispose: { readonly asked: Id; readonly answer: undefined };
 }
 
@@ -43,7 +55,7 @@ export interface Port {
   readonly rows: { readonly start: number; readonly shape: readonly number[] } | undefined;
 }
 
-interface RunCall {
+export interface RunCall {
   readonly session: Id;
   /** In the order of the session's. */
   readonly inputs: readonly Id[];
@@ -51,6 +63,19 @@ interface RunCall {
   readonly outputs: readonly Described[];
   /** Inputs that are not needed any more if the run succeeds. */
   readonly donated: readonly Id[];
+}
+
+interface HandCall {
+  readonly tensors: readonly Id[];
+  readonly moved: boolean;
+}
+
+/** What a thread is started with. */
+export interface StartCall {
+  /** That of its gate. */
+  readonly state: Int32Array;
+  /** Where it is told what to do, by another than the thread that starts it. */
+  readonly port?: MessagePort;
 }
 
 /** The entries of all small outputs of a run, in their order: what is read after each run is a few numbers. */

@@ -1,8 +1,19 @@
 import * as ort from "onnxruntime-node";
+import type { ElementType } from "../../onnx/index.ts";
 import { type FloatData, sizeOf } from "../../util/ndarray.ts";
-import { type Calls, type Described, type Id, type Near, type Port, SMALL, type Upload } from "./calls.ts";
+import {
+  type Calls,
+  type Described,
+  type Entries,
+  type Id,
+  type Near,
+  type Port,
+  SMALL,
+  type Upload,
+} from "./calls.ts";
 import { runInPlace } from "./in-place.ts";
 import { LARGE, Memory } from "./memory.ts";
+import { startWorker } from "./start.ts";
 
 /** A compiled model with its inputs and outputs. */
 interface Compiled {
@@ -41,6 +52,11 @@ export class OrtHost {
       if (isReal(type)) return (data as FloatData).slice();
       return Int32Array.from(data as Iterable<number | bigint>, Number);
     },
+    hand: async ({ tensors, moved }) => tensors.map((id) => (moved ? this.#give(id) : this.#copy(id))),
+    start: async (call) => {
+      startWorker(call).unref();
+      return undefined;
+    },
     dispose: async (id) => {
       const { session } = this.#sessions.get(id)!;
       this.#sessions.delete(id);
@@ -61,6 +77,24 @@ export class OrtHost {
       if (tensor) this.#memory.give((tensor.data as FloatData).buffer as ArrayBuffer);
       this.#tensors.delete(id);
     }
+  }
+
+  #copy(tensor: Id): Upload {
+    const { type, data, dims } = this.#tensors.get(tensor)!;
+    const entries = data as Entries;
+    const [memory] = this.#memory.take([entries.byteLength]);
+    const copy = new ARRAYS[type as ElementType](memory!) as Entries;
+    copy.set(entries as never);
+    return { tensor, element: type as ElementType, shape: dims, data: copy };
+  }
+
+  /** Takes a tensor away from this thread. Memory that ONNX Runtime made itself, which is small, cannot go with it. */
+  #give(tensor: Id): Upload {
+    const { type, data, dims } = this.#tensors.get(tensor)!;
+    this.#tensors.delete(tensor);
+    const entries = data as Entries;
+    const own = entries.byteLength < LARGE ? entries.slice() : entries;
+    return { tensor, element: type as ElementType, shape: dims, data: own };
   }
 
   async #results(

@@ -1,11 +1,11 @@
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort, type Transferable, workerData } from "node:worker_threads";
 import { Queue } from "../../util/queue.ts";
-import type { Answer, Call, Calls, Message } from "./calls.ts";
+import type { Answer, Call, Calls, Message, StartCall } from "./calls.ts";
 import { Gate } from "./gate.ts";
 import { OrtHost } from "./host.ts";
 
-const port = parentPort!;
-const gate = new Gate(workerData as Int32Array);
+const { state, port = parentPort! } = workerData as StartCall;
+const gate = new Gate(state);
 const host = new OrtHost();
 const queue = new Queue();
 
@@ -28,7 +28,7 @@ async function follow({ uploads, released, call }: Message): Promise<void> {
   if (!call) return;
   try {
     const answer = await answerTo(call);
-    port.postMessage({ answer } satisfies Answer, answer ? [answer.buffer as ArrayBuffer] : []);
+    port.postMessage({ answer } satisfies Answer, memoryOf(answer));
   } catch (error) {
     port.postMessage({ error: error as Error } satisfies Answer);
   }
@@ -37,6 +37,14 @@ async function follow({ uploads, released, call }: Message): Promise<void> {
 function answerTo([kind, asked]: Call): Promise<Calls[keyof Calls]["answer"]> {
   // TypeScript does not see that the two belong together.
   return (host.answers[kind] as (asked: unknown) => Promise<Calls[keyof Calls]["answer"]>)(asked);
+}
+
+/** What goes over to the other side with an answer. */
+function memoryOf(answer: Calls[keyof Calls]["answer"]): Transferable[] {
+  if (!answer) return [];
+  return "length" in answer && !ArrayBuffer.isView(answer)
+    ? answer.map(({ data }) => data.buffer)
+    : [(answer as Float32Array<ArrayBuffer>).buffer];
 }
 
 async function end(): Promise<void> {

@@ -1,7 +1,8 @@
-import { Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, type Transferable, type Worker } from "node:worker_threads";
 import { DisposedError, GrnewtError } from "../../util/errors.ts";
 import type { Answer, Call, Calls, Id, Message, Upload } from "./calls.ts";
 import { Gate } from "./gate.ts";
+import { startWorker } from "./start.ts";
 
 interface Waiting {
   readonly resolve: (answer: never) => void;
@@ -15,13 +16,30 @@ interface Waiting {
 export class OrtThread {
   readonly #gate = new Gate();
   readonly #waiting: Waiting[] = [];
-  #worker: Worker | undefined;
+  /** The thread that starts this one. */
+  readonly #parent: OrtThread | undefined;
+  /** What it is told through. */
+  #channel: Worker | MessagePort | undefined;
   /** What goes with the next call, as a message costs more than what most of them hold; where none follows, by itself. */
   #uploads: Upload[] = [];
   #released: Id[] = [];
   #scheduled = false;
+  #onEnd: () => void = () => {};
   /** Why there is no thread any more. */
   #over: Error | undefined;
+
+  /**
+   * @param parent the thread that starts this one, instead of the one that calls it. It inherits how numbers are computed that
+   * are too small for a full mantissa, which ONNX Runtime sets in the thread of a process's first session only.
+   */
+  constructor(parent?: OrtThread) {
+    this.#parent = parent;
+  }
+
+  /** How many calls wait for their answer. */
+  get load(): number {
+    return this.#waiting.length;
+  }
 
   /** Gives the thread a tensor, whose memory goes over to it. @throws as `call` does */
   upload(upload: Upload): void {
@@ -45,24 +63,26 @@ export class OrtThread {
   async call<K extends keyof Calls>(
     kind: K,
     asked: Calls[K]["asked"],
-    ...transfer: ArrayBuffer[]
+    ...transfer: Transferable[]
   ): Promise<Calls[K]["answer"]> {
     if (this.#over) throw this.#over;
     this.#post([kind, asked] as Call, transfer);
     return await new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
-      this.#worker!.ref();
+      this.#channel!.ref();
     });
   }
 
   /** Ends the thread, after all that it was told. */
   async end(): Promise<void> {
     this.#over ??= new DisposedError("this engine was disposed");
-    const worker = this.#worker;
-    if (!worker) return;
-    worker.ref();
-    worker.postMessage(null);
-    await new Promise((resolve) => worker.once("exit", resolve));
+    const channel = this.#channel;
+    if (!channel) return;
+    channel.ref();
+    channel.postMessage(null);
+    await new Promise<void>((resolve) => {
+      this.#onEnd = resolve;
+    });
   }
 
   #schedule(): void {
@@ -74,39 +94,50 @@ export class OrtThread {
     });
   }
 
-  #post(call?: Call, transfer: readonly ArrayBuffer[] = []): void {
-    this.#worker ??= this.#start();
+  #post(call?: Call, transfer: readonly Transferable[] = []): void {
+    this.#channel ??= this.#start();
     const message: Message = { uploads: this.#uploads, released: this.#released, call };
-    this.#worker.postMessage(message, [...transfer, ...this.#uploads.map(({ data }) => data.buffer)]);
+    this.#channel.postMessage(message, [...transfer, ...this.#uploads.map(({ data }) => data.buffer)]);
     this.#uploads = [];
     this.#released = [];
   }
 
-  #start(): Worker {
-    // Options of the process, such as --input-type, are not for its threads.
-    const worker = new Worker(new URL("./ort-worker.js", import.meta.url), {
-      execArgv: [],
-      workerData: this.#gate.state,
-    });
-    worker.unref();
+  #start(): Worker | MessagePort {
+    const channel = this.#parent ? this.#startBy(this.#parent) : this.#startWorker();
+    channel.on("message", (answer: Answer) => this.#settle(answer));
+    channel.unref();
     closeAtExit(this.#gate);
-    worker.on("message", (answer: Answer) => this.#settle(answer));
+    return channel;
+  }
+
+  #startWorker(): Worker {
+    const worker = startWorker({ state: this.#gate.state });
     worker.on("error", (error: NodeJS.ErrnoException) => {
       // Of the thread's own file.
       const missing = error.code === "MODULE_NOT_FOUND";
       this.#lose(error, missing ? " (a bundle must leave grnewt out: mark it as external)" : "");
     });
-    worker.on("exit", (status) => {
-      this.#worker = undefined;
-      leaveOpen(this.#gate);
-      this.#lose(new Error(`it ended with status ${status}`));
-    });
+    worker.on("exit", (status) => this.#ended(`it ended with status ${status}`));
     return worker;
+  }
+
+  #startBy(parent: OrtThread): MessagePort {
+    const { port1, port2 } = new MessageChannel();
+    port1.on("close", () => this.#ended("it ended"));
+    parent.call("start", { state: this.#gate.state, port: port2 }, port2).catch((error: Error) => this.#lose(error));
+    return port1;
+  }
+
+  #ended(why: string): void {
+    this.#channel = undefined;
+    leaveOpen(this.#gate);
+    this.#lose(new Error(why));
+    this.#onEnd();
   }
 
   #settle(answer: Answer): void {
     const { resolve, reject } = this.#waiting.shift()!;
-    if (this.#waiting.length === 0 && !this.#over) this.#worker!.unref();
+    if (this.#waiting.length === 0 && !this.#over) this.#channel!.unref();
     if ("error" in answer) reject(answer.error);
     else resolve(answer.answer as never);
   }
