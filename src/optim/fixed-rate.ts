@@ -112,7 +112,10 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
   /** @throws StateError; then nothing changed */
   restore(saved: unknown): Promise<void> {
     return this.inTurn(async () => {
-      checkState(this.#identity, saved, (found) => ({ stepper: this.stepper.check(found), ...this.fields(found) }));
+      checkState(this.#identity, this.stepper.parts, saved, (found) => ({
+        stepper: this.stepper.check(found),
+        ...this.fields(found),
+      }));
       const { step, stepper, ...memory } = saved as OptimizerState;
       await this.stepper.restore(stepper);
       this.recall(structuredClone(memory));

@@ -240,7 +240,7 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
     const [setDamping, setDampingInt] = [this.#damping.begin(), this.#dampingInt.begin()];
     return this.#queue.run(async () => {
       this.#assertAlive();
-      checkState(this.#identity(), saved, (found) => ({
+      checkState(this.#identity(), this.#stepper.parts, saved, (found) => ({
         ...newtonFields(found, this.groups.length, this.#settings),
         stepper: this.#stepper.check(found),
       }));

@@ -7,7 +7,8 @@ import { MOST_WATCHES } from "./auto-damping.ts";
 import { type Averaging, averageOf } from "./averages.ts";
 import type { Clipping } from "./clipping.ts";
 import type { NewtonSettings } from "./newton-options.ts";
-import type { StepParts } from "./step-graph.ts";
+import { names, type StepParts } from "./step-graph.ts";
+import type { Updater } from "./updater.ts";
 
 /** The version of saved optimiser states. */
 const FORMAT = "grnewt-optimizer-4";
@@ -89,9 +90,15 @@ const IDENTITY: Readonly<Record<keyof Identity, Check>> = {
  * @param fields what it has beside its identity and step.
  * @throws StateError where it is damaged, or of another optimiser
  */
-export function checkState(own: Identity, saved: unknown, fields: (saved: UncheckedState) => Fields): void {
+export function checkState(
+  own: Identity,
+  { updater }: StepParts,
+  saved: unknown,
+  fields: (saved: UncheckedState) => Fields,
+): void {
   checkIdentity(own, saved);
   record({ ...IDENTITY, step: whole(0), ...fields(saved as UncheckedState) })("", saved);
+  checkSigns(updater, (saved as { readonly stepper: StepperState }).stepper);
 }
 
 /** What may be there of a state before it is checked: whatever else is there instead is refused in the end. */
@@ -137,6 +144,18 @@ export function stepperCheck({ step, stepper, rates }: UncheckedState, shapesOf:
     random: RANDOM,
     tensors: record(Object.fromEntries(tensors.map(([name, shape]) => [name, tensor(shape)]))),
   });
+}
+
+const withoutNegatives = must("a tensor without negative numbers", (value) =>
+  (value as NDArray<FloatData>).data.every((number) => number >= 0),
+);
+
+/** @throws StateError where what an updater says is never below 0 is */
+function checkSigns({ nonNegative = [] }: Updater, { tensors }: StepperState): void {
+  const holds = (tensor: string): boolean =>
+    nonNegative.some((name) => tensor === names.shared(name) || tensor.startsWith(names.state(name, "")));
+  for (const [name, value] of Object.entries(tensors))
+    if (holds(name)) withoutNegatives(`stepper.tensors.${name}`, value);
 }
 
 /** The shapes of tensors that may be damaged. */

@@ -7,8 +7,21 @@ import { OrtNodeEngine } from "../engine/ort-node.ts";
 import { evaluate, fromFunction, Linear, losses, Module, type Tensor } from "../nn/index.ts";
 import { computeHg } from "../summary/index.ts";
 import { DisposedError, NonFiniteError, OptionError, PartitionError, StateError } from "../util/errors.ts";
-import { type Batch, isFloat, ndarray } from "../util/ndarray.ts";
-import { AdamUpdater, NewtonSummary, type NewtonSummaryOptions, Optimizer, SGDUpdater } from "./index.ts";
+import { type Batch, type FloatData, isFloat, type NDArray, ndarray } from "../util/ndarray.ts";
+import {
+  AdamUpdater,
+  AdamWUpdater,
+  MuonUpdater,
+  NewtonSummary,
+  type NewtonSummaryOptions,
+  Optimizer,
+  ProdigyUpdater,
+  RMSpropUpdater,
+  ScheduleFreeAdamWUpdater,
+  SGDUpdater,
+  type TrainingOptimizer,
+  type Updater,
+} from "./index.ts";
 
 const engine = new ReferenceEngine();
 const double = new OrtNodeEngine({ precision: "float64", threads: 1 });
@@ -223,6 +236,48 @@ describe("a saved state", () => {
     await expect(optimizer.restore(state)).rejects.toThrow(StateError);
     expect(await everything(optimizer, model)).toEqual(before);
   });
+
+  const plain = (updater: Updater) => (model: Module) =>
+    Optimizer.create(model, losses.nll, { engine, updater, lr: 0.1 });
+
+  test.each<[string, (model: Module) => Promise<TrainingOptimizer>, string]>([
+    ["Adam", plain(new AdamUpdater()), "s:square:layers.0.bias"],
+    ["Adam in NewtonSummary", (model) => make(model, { updater: new AdamUpdater() }), "s:square:layers.0.bias"],
+    ["AMSGrad", plain(new AdamWUpdater({ amsgrad: true })), "s:largest:layers.0.bias"],
+    ["RMSprop", plain(new RMSpropUpdater()), "s:square:layers.0.bias"],
+    ["Prodigy", plain(new ProdigyUpdater()), "s:square:layers.0.bias"],
+    ["Prodigy, its distance", plain(new ProdigyUpdater()), "a:d"],
+    ["schedule-free AdamW", plain(new ScheduleFreeAdamWUpdater()), "s:square:layers.0.bias"],
+    ["Muon's other rule", plain(new MuonUpdater({ others: new AdamUpdater() })), "s:square:layers.0.bias"],
+  ])("of %s with what is never below 0 below it is refused, and nothing changes", async (_what, create, name) => {
+    const optimizer = await create(classifier());
+    for (let i = 0; i < 2; i++) await optimizer.step(labelled(6, i));
+    const before = await optimizer.state();
+    const state = structuredClone(before) as { stepper: { tensors: Record<string, NDArray<FloatData>> } };
+    await optimizer.restore(state);
+    state.stepper.tensors[name]!.data[0] = -1e-9;
+    await expect(optimizer.restore(state)).rejects.toThrow(`${name} must be a tensor without negative numbers`);
+    await expect(optimizer.restore(state)).rejects.toThrow(StateError);
+    expect(await optimizer.state()).toEqual(before);
+  });
+
+  test("of Muon may have a momentum below 0 whatever its other rule says of its own", async () => {
+    const others: Updater = { ...momentumOfSizes, nonNegative: ["momentum"] };
+    const optimizer = await plain(new MuonUpdater({ others }))(classifier());
+    for (let i = 0; i < 2; i++) await optimizer.step(labelled(6, i));
+    await optimizer.restore(await optimizer.state());
+  });
+
+  /** Momentum of the gradient's absolute values. */
+  const momentumOfSizes: Updater = {
+    name: "MomentumOfSizes",
+    options: {},
+    stateNames: ["momentum"],
+    update: ({ gradient, state }) => {
+      const momentum = state.momentum!.mul(0.9).add(gradient.abs());
+      return { direction: momentum, state: { momentum } };
+    },
+  };
 
   test("with a loader's place is refused where there is no loader", async () => {
     const state = await (await make(classifier(), { hgLoader: loader() })).state();

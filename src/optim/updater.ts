@@ -55,6 +55,8 @@ export interface Updater {
   readonly stateNames: readonly string[] | ((shape: readonly number[]) => readonly string[]);
   /** The numbers that it keeps for all parameters together; none by default. */
   readonly shared?: SharedNumbers;
+  /** Which of its tensors and shared numbers are never below 0: a saved state where they are is refused. None by default. */
+  readonly nonNegative?: readonly string[];
   /** The numbers for a step, counted from 0; none by default. */
   scalars?(step: number): Readonly<Record<string, number>>;
   /** Writes the rule for one parameter. It is called when a step is compiled, twice for each, not at each step. */

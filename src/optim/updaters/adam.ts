@@ -25,6 +25,7 @@ class AdamRule implements Updater {
   readonly name: string;
   readonly options: Required<AdamOptions>;
   readonly stateNames: readonly string[];
+  readonly nonNegative: readonly string[] = ["square", "largest"];
   readonly #decoupled: boolean;
 
   constructor(name: string, options: AdamOptions, weightDecay: number, decoupled: boolean) {

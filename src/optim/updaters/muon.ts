@@ -62,6 +62,8 @@ const checkSteps: OptionCheck = (name, value) => {
 export class MuonUpdater implements Updater {
   readonly name = "Muon";
   readonly options: object;
+  /** Those of the other rule, but for a momentum: Muon's own has either sign. */
+  readonly nonNegative: readonly string[];
   readonly #settings: Required<MuonOptions>;
 
   /** @throws OptionError */
@@ -78,6 +80,7 @@ export class MuonUpdater implements Updater {
     });
     const { others, ...own } = this.#settings;
     this.options = { ...own, ...(others && { others: { name: others.name, options: others.options } }) };
+    this.nonNegative = (others?.nonNegative ?? []).filter((name) => name !== "momentum");
   }
 
   stateNames = (shape: readonly number[]): readonly string[] => {

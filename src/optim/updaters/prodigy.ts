@@ -38,6 +38,7 @@ export class ProdigyUpdater implements Updater {
   readonly stateNames: readonly string[] = ["mean", "square", "slopes", "start"];
   /** d, 0 standing for d₀ before the first step, and the paper's r. */
   readonly shared: SharedNumbers = { names: ["d", "progress"], next: (inputs) => this.#nextShared(inputs) };
+  readonly nonNegative: readonly string[] = ["square", "d"];
 
   /** @throws OptionError */
   constructor(options: ProdigyOptions = {}) {

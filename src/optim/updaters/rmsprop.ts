@@ -30,6 +30,7 @@ export class RMSpropUpdater implements Updater {
   readonly name = "RMSprop";
   readonly options: Required<RMSpropOptions>;
   readonly stateNames: readonly string[];
+  readonly nonNegative: readonly string[] = ["square"];
 
   /** @throws OptionError */
   constructor(options: RMSpropOptions = {}) {

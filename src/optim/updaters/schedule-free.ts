@@ -35,6 +35,7 @@ export class ScheduleFreeAdamWUpdater implements Updater {
   readonly options: Required<ScheduleFreeAdamWOptions>;
   /** The average of squares, and (z − x) / γ. */
   readonly stateNames: readonly string[] = ["square", "spread"];
+  readonly nonNegative: readonly string[] = ["square"];
 
   /** @throws OptionError */
   constructor(options: ScheduleFreeAdamWOptions = {}) {
