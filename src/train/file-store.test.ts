@@ -40,7 +40,10 @@ function step(number: number): TrainEvent {
   };
 }
 
-const state = { progress: { epoch: 1, step: 5, learningRates: Float64Array.of(0.1) } } as unknown as RunState;
+const state = {
+  progress: { epoch: 1, step: 5, learningRates: Float64Array.of(0.1) },
+  model: {},
+} as unknown as RunState;
 
 test.skipIf(!existsSync("/proc/self"))("a folder that cannot be made is one clear error", () => {
   expect(() => RunDirectory.create("/proc/none/run")).toThrow("no folder can be made at /proc/none");
@@ -146,6 +149,19 @@ describe("a run's folder", () => {
       expect(() => directory.checkpoint()).toThrow(`${file} is damaged: `);
     }
   });
+
+  test.each([-1, 0, 0.5, Number.NaN, "1", undefined])(
+    "whose checkpoint is of %s lines is damaged, and its metrics stay",
+    async (lines) => {
+      const directory = RunDirectory.create(path);
+      for (const number of [0, 1]) directory.append(step(number));
+      directory.close();
+      writeFileSync(join(path, "checkpoint.safetensors"), encodeTree({ lines, state }));
+      await expect(directory.rewind()).rejects.toThrow(DataError);
+      await expect(directory.rewind()).rejects.toThrow("is damaged: state: lines must be a whole number, 1 or more");
+      expect(directory.metrics()).toHaveLength(2);
+    },
+  );
 
   test("says what it lacks for that", async () => {
     const directory = RunDirectory.create(path);

@@ -14,10 +14,11 @@ import { dirname, join } from "node:path";
 import { encodeSafetensors } from "../interop/index.ts";
 import type { StateDict } from "../nn/index.ts";
 import { DataError, OptionError } from "../util/errors.ts";
+import { record, whole } from "../util/schema.ts";
 import { decodeTree, encodeTree } from "./checkpoint.ts";
 import { parseMetrics, type TrainEvent } from "./metrics.ts";
 import { takeLock } from "./node-lock.ts";
-import type { RunState } from "./train.ts";
+import { type RunState, runParts } from "./train.ts";
 
 const METRICS = "metrics.jsonl";
 const CHECKPOINT = "checkpoint.safetensors";
@@ -29,13 +30,8 @@ interface Saved {
   readonly state: RunState;
 }
 
-/** @throws DataError for what is none, as far as it is used here */
-function checkedSaved(found: unknown): Saved {
-  const { lines, state } = (found ?? {}) as Partial<Saved>;
-  if (!Number.isSafeInteger(lines) || !Number.isSafeInteger(state?.progress?.step))
-    throw new DataError("expected the state of a run, and how many metrics there were");
-  return found as Saved;
-}
+/** That there is one, as far as it is used here. A run's first line is there before any checkpoint. */
+const isSaved = record({ lines: whole(1), state: runParts });
 
 /**
  * Makes a folder and those above it. Node's own recursive mkdir never returns below folders such as /proc, so each level is made
@@ -149,7 +145,9 @@ export class RunDirectory {
     const bytes = contents(this.path, CHECKPOINT);
     if (!bytes) throw new DataError(`${this.path} has no ${CHECKPOINT}: the run ended before its first epoch did`);
     try {
-      return checkedSaved(decodeTree(bytes));
+      const saved = decodeTree(bytes);
+      isSaved("", saved);
+      return saved as Saved;
     } catch (cause) {
       throw new DataError(`${join(this.path, CHECKPOINT)} is damaged: ${(cause as Error).message}`, { cause });
     }

@@ -193,6 +193,59 @@ describe("a run that was stopped and resumed is the run that was not", () => {
   });
 });
 
+describe("a damaged state is refused, and model and optimiser stay", () => {
+  const AT = 2;
+
+  test.each<[string, object, RegExp]>([
+    [
+      "no number of batches",
+      { batches: Number.NaN },
+      /progress.batches must be 2, as many as its loader gave; found NaN/,
+    ],
+    ["other batches than its loader", { batches: 1, step: STEPS + 1 }, /progress.batches must be 2, .*; found 1/],
+    ["more batches than an epoch", { batches: STEPS + AT, step: 2 * STEPS + AT }, /progress.batches must be 2/],
+    ["no batches", { batches: undefined }, /progress.batches must be 2, .*; found nothing/],
+    ["part of an epoch", { epoch: 0.5 }, /progress.epoch must be a whole number, 0 or more; found 0.5/],
+    ["a step of another epoch", { step: AT }, /progress.step must be 7; found 2/],
+    ["no loss", { lossSum: "1" }, /progress.lossSum must be a number; found 1/],
+    ["negative samples", { sampleSum: -1 }, /progress.sampleSum must be a whole number, 0 or more; found -1/],
+    ["time that runs back", { seconds: -1 }, /progress.seconds must be a number, finite and at least 0; found -1/],
+    ["an epoch without time", { epochSeconds: null }, /progress.epochSeconds must be a number/],
+    ["a word for a flag", { evaluated: "no" }, /progress.evaluated must be true or false; found no/],
+    ["too few rates", { learningRates: new Float64Array(1) }, /progress.learningRates must be a Float64Array of 4/],
+    ["what nobody knows", { more: 1 }, /progress.more is unknown/],
+  ])("with %s", async (_what, change, message) => {
+    const { state } = await record({ ...(await setup()), steps: STEPS + AT });
+    await refused({ ...state, progress: { ...state.progress, ...change } }, message);
+  });
+
+  test("between two epochs, with batches of part of one", async () => {
+    const { state } = await record({ ...(await setup()), epochs: 1 });
+    expect(state.progress).toMatchObject({ epoch: 1, batches: 0 });
+    const changed = { ...state.progress, batches: 1, step: STEPS + 1 };
+    await refused(
+      { ...state, progress: changed },
+      /progress.batches must be 0 or 5, as many as its loader gave; found 1/,
+    );
+  });
+
+  test.each([
+    ["its progress", { progress: null }, /progress must be an object; found null/],
+    ["its model", { progress: {} }, /model must be an object; found nothing/],
+  ])("without %s", (_what, state, message) => refused(state, message));
+
+  async function refused(state: unknown, message: RegExp): Promise<void> {
+    const options = await setup();
+    const everything = async () => [await options.model.stateDict(), await options.optimizer.state()];
+    const before = await everything();
+    // Unchecked, batches that are none would make an epoch without end.
+    const resumed = train({ ...options, steps: 3 * STEPS, resume: state as RunState });
+    await expect(resumed).rejects.toThrow(message);
+    await expect(resumed).rejects.toThrow(StateError);
+    expect(await everything()).toEqual(before);
+  }
+});
+
 describe("a run of so many steps", () => {
   const epochEvents = (events: readonly TrainEvent[]) => events.filter(({ type }) => type === "epoch");
 

@@ -5,6 +5,7 @@ import type { StepResult, TrainingOptimizer, UpdateRecord } from "../optim/index
 import { OptionError, StateError } from "../util/errors.ts";
 import type { Batch, Batches } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
+import { anything, type Check, dictionary, must, real, record, vector, whole } from "../util/schema.ts";
 import {
   type EndEvent,
   metricNumber,
@@ -41,6 +42,14 @@ export interface RunState {
   readonly model: StateDict;
   readonly optimizer: unknown;
 }
+
+/** That a run's state has its parts. What is in them is checked by what they are given back to. */
+export const runParts: Check = record({
+  progress: dictionary(anything),
+  loader: anything,
+  model: dictionary(anything),
+  optimizer: anything,
+});
 
 /** What `train` is told. */
 export interface TrainOptions {
@@ -99,7 +108,7 @@ export interface TrainResult {
 /**
  * Trains a model for some epochs or steps and tells by events what happens. The last event says how the run ended, also where
  * it ends by an error, which is then thrown.
- * @throws OptionError; StateError where `resume` is of another run; and whatever a step, an evaluation or a listener throws.
+ * @throws OptionError; StateError where `resume` is of another run or damaged; and whatever a step, an evaluation or a listener throws.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   refuseUnknown("train", options, OPTIONS);
@@ -109,6 +118,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   if (!(trainLoader instanceof Loader)) throw new OptionError("train: trainLoader must be a loader");
   if (Object.values(evaluations).includes(trainLoader))
     throw new OptionError("train: an evaluation needs a loader of its own, found trainLoader");
+  if (resume) runParts("", resume);
   const done = resume && doneAlready(resume.progress, options);
   if (done) throw new StateError(`train: ${done} are done already, found epochs ${epochs}, steps ${steps}`);
   if (resume) await restore(options, resume);
@@ -126,8 +136,31 @@ export function doneAlready(
 
 async function restore({ model, optimizer, trainLoader }: TrainOptions, state: RunState): Promise<void> {
   trainLoader.state = state.loader;
+  progressCheck(trainLoader, optimizer, state.progress)("progress", state.progress);
   model.loadStateDict(state.model);
   await optimizer.restore(state.optimizer);
+}
+
+/** What the progress must be of a run whose loader has its place again, where not all of it is damaged. */
+function progressCheck(
+  { length, state: { position } }: Loader,
+  { groups }: TrainingOptimizer,
+  { epoch, batches, step }: Progress,
+): Check {
+  // Between two epochs the loader may stand at the end of one or at the beginning of the next.
+  const given = position % length === 0 ? [0, length] : [position];
+  const steps = epoch * length + batches;
+  return record({
+    epoch: whole(0),
+    batches: must(`${given.join(" or ")}, as many as its loader gave`, (value) => given.includes(value as number)),
+    step: whole(steps, steps),
+    lossSum: must("a number", (value) => typeof value === "number"),
+    sampleSum: whole(0),
+    seconds: real("nonNegative"),
+    epochSeconds: real("nonNegative"),
+    evaluated: must("true or false", (value) => typeof value === "boolean"),
+    learningRates: vector(step === 0 ? 0 : groups.length),
+  });
 }
 
 const EPOCH_START = { batches: 0, lossSum: 0, sampleSum: 0, epochSeconds: 0 };
