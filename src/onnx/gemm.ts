@@ -83,10 +83,19 @@ function addable(node: Node, sum: Node): Node | undefined {
   return row ? source : undefined;
 }
 
+/**
+ * Columns of a product from which on its left factor is transposed by itself: MLAS, ONNX Runtime's products, transposes it
+ * anew for every 128 columns.
+ */
+const WIDE = 512;
+
 function gemmOf(product: Node): Gemm {
-  const [left, right] = product.inputs.map(withoutTranspose);
-  const [transA, transB] = [left!.transposed, right!.transposed];
-  return { left: left!.node, right: right!.node, added: undefined, transA, transB, alpha: 1, beta: 1 };
+  const [x, y] = product.inputs as [Node, Node];
+  const columns = product.shape[1]!;
+  const isWide = !isBatch(columns) && columns >= WIDE;
+  const [left, right] = [isWide ? { node: x, transposed: 0 as const } : withoutTranspose(x), withoutTranspose(y)];
+  const [transA, transB] = [left.transposed, right.transposed];
+  return { left: left.node, right: right.node, added: undefined, transA, transB, alpha: 1, beta: 1 };
 }
 
 function withoutTranspose(node: Node): { node: Node; transposed: 0 | 1 } {

@@ -86,12 +86,13 @@ export function convByTaps(to: Lowering, form: Convolution, x: string, w: string
   const last = to.emit("Transpose", [x], { perm: [...axes, axes.length + 1, 0] });
   const entries = windowSlices(to, last, form, 1).map((tap) => to.emit("Reshape", [tap, to.ints([channels, -1])]));
   const matrix = backwards ? [channels, outputs] : [outputs, channels];
-  const first = to.emit("Transpose", [to.emit("Reshape", [w, to.ints([...matrix, count])])], { perm: [2, 0, 1] });
+  const perm = backwards ? [2, 1, 0] : [2, 0, 1];
+  const first = to.emit("Transpose", [to.emit("Reshape", [w, to.ints([...matrix, count])])], { perm });
   const factors = count === 1 ? [first] : to.emitAll("Split", [first], count, { axis: 0, num_outputs: count });
   let sum: readonly string[] = [];
   entries.forEach((entry, k) => {
-    const factor = to.emit("Reshape", [factors[backwards ? count - 1 - k : k]!, to.ints(matrix)]);
-    sum = [to.emit("Gemm", [factor, entry, ...sum], { transA: Number(backwards ?? false) })];
+    const factor = to.emit("Reshape", [factors[backwards ? count - 1 - k : k]!, to.ints([outputs, channels])]);
+    sum = [to.emit("Gemm", [factor, entry, ...sum])];
   });
   const images = to.emit("Reshape", [sum[0]!, to.ints([outputs, ...places, -1])]);
   return to.emit("Transpose", [images], { perm: [axes.length + 1, 0, ...axes] });

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeSubject } from "../../bench/subject.ts";
 import { updaters } from "../../bench/work.ts";
 import { specOf } from "../../src/engine/index.ts";
-import { withoutRewrites } from "../../src/engine/ort-node/rewrites.ts";
+import { SLOWER, withoutRewrites } from "../../src/engine/ort-node/rewrites.ts";
 import type { Graph } from "../../src/graph/index.ts";
 import { encodeModel, lowerGraph } from "../../src/onnx/index.ts";
 import { stepSource } from "../../src/optim/step-graph.ts";
@@ -18,8 +18,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
+/** All rewrites but those that change something. */
+const FULL = { optimization: { disable_specified_optimizers: SLOWER.join(";") } };
+
 /** What ONNX Runtime makes of a graph. */
-async function rewritten(graph: Graph, extra: InferenceSession.SessionOptions["extra"] = {}): Promise<Buffer> {
+async function rewritten(graph: Graph, extra: InferenceSession.SessionOptions["extra"] = FULL): Promise<Buffer> {
   const optimizedModelFilePath = join(folder, "rewritten.onnx");
   const options = { intraOpNumThreads: 1, logSeverityLevel: 3, optimizedModelFilePath, extra } as const;
   const session = await InferenceSession.create(encodeModel(lowerGraph(graph, "float32")), options);

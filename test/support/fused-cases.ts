@@ -46,6 +46,12 @@ export const fusedCases: readonly Case[] = [
       }),
     ),
   ),
+  // So many columns that its left factor is transposed by itself.
+  {
+    name: "left transposed, many columns, a row added",
+    inputs: [floats([3, BATCH]), floats([3, 520]), floats([520])],
+    build: (b, [x, y, c]) => o.add(b, o.matmul(b, o.transposeLast(b, x!), y!), c!),
+  },
   ...Object.entries(added).flatMap(([what, shape]): Case[] =>
     shape
       ? [

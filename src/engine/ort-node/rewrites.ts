@@ -36,11 +36,14 @@ const IDLE: readonly string[] = [
   "FreeDimensionOverrideTransformer",
 ];
 
+/** A rewrite that takes transpositions into products where that is slower: the graph is lowered as is best. */
+export const SLOWER: readonly string[] = ["GemmTransposeFusion"];
+
 /** Rewrites without an operator for them in float64, and one that rounds the factor of a product to float32. */
 const INEXACT: readonly string[] = ["MatMulScaleFusion", "QuickGeluFusion"];
 
 /** Session options that leave out the rewrites which are of no use in this precision; unknown names are ignored. */
 export function withoutRewrites(precision: Precision): NonNullable<InferenceSession.SessionOptions["extra"]> {
-  const names = precision === "float64" ? [...IDLE, ...INEXACT] : IDLE;
+  const names = [...IDLE, ...SLOWER, ...(precision === "float64" ? INEXACT : [])];
   return { optimization: { disable_specified_optimizers: names.join(";") } };
 }
