@@ -31,6 +31,9 @@ interface Forms<A> {
 /** Channels from which on matrix products over channels alone are worth while. */
 const WIDE = 16;
 
+/** From so many outputs on for each entry of a kernel, it pays to gather what the entries meet. */
+const MANY_OUTPUTS = 4;
+
 /** Up to so many places in an image, the engine's convolution, which goes image by image, has too little to do in each. */
 const FEW_PLACES = 16;
 
@@ -82,7 +85,12 @@ const weights: Forms<ConvWeightAttrs> = {
       write: (to, node, [x, z]) => weightByColumns(to, weightsForm(node), x!, z!, node.attrs.kernel.length - 1),
     },
   },
-  rule: (node) => (ungrouped(node) && weightsForm(node).channels >= WIDE ? "taps" : "windows"),
+  rule: (node, precision) => {
+    const { channels, outputs, kernel } = weightsForm(node);
+    if (!ungrouped(node)) return "windows";
+    if (channels >= WIDE) return "taps";
+    return precision === "float32" && outputs < MANY_OUTPUTS * sizeOf(kernel) ? "exchanged" : "windows";
+  },
 };
 
 const table = { conv: results, convInput: images, convWeight: weights } as const;

@@ -51,18 +51,18 @@ test("without a difference everything is as by rule", async () => {
     "conv conv",
     "conv conv",
     "convInput transposed",
-    "convWeight windows",
-    "convWeight windows",
+    "convWeight exchanged",
+    "convWeight exchanged",
   ]);
   expect(watch.names).not.toContain("rules");
 });
 
 test("what is faster is chosen: threads, forms and the microbatch", async () => {
-  const fast = ["threads 1", "exchanged", "turned taps", "microbatch 4", "chosen forms"];
+  const fast = ["threads 1", "rows", "turned taps", "microbatch 4", "chosen forms"];
   const watch = told((name) => (fast.some((each) => name.endsWith(each)) ? 0.5 : 1));
   const tuning = await tuned(watch);
   expect(tuning.threads).toBe(1);
-  expect(Object.values(tuning.convolutions).sort()).toEqual(["conv", "conv", "exchanged", "exchanged", "turned taps"]);
+  expect(Object.values(tuning.convolutions).sort()).toEqual(["conv", "conv", "rows", "rows", "turned taps"]);
   expect(Object.values(tuning.microbatches)).toEqual([4]);
   expect(tuning.gains).toEqual({
     threads: thisMachine().threads === 1 ? 1 : 0.5,
@@ -73,12 +73,12 @@ test("what is faster is chosen: threads, forms and the microbatch", async () => 
 
 test("forms that are no gain together are left as by rule", async () => {
   const tuning = await tuned(
-    told((name) => (name.endsWith("exchanged") ? 0.5 : name === "chosen forms" ? 2 : 1)),
+    told((name) => (name.endsWith("rows") ? 0.5 : name === "chosen forms" ? 2 : 1)),
     {
       threads: 1,
     },
   );
-  expect(Object.values(tuning.convolutions)).not.toContain("exchanged");
+  expect(Object.values(tuning.convolutions)).not.toContain("rows");
   expect(tuning.gains.convolutions).toBe(1);
 });
 
@@ -126,7 +126,7 @@ const tuning: Tuning = {
   machine: { processor: "a processor", threads: 4, onnxruntime: "1.30.0" },
   key: "a key",
   threads: 1,
-  convolutions: { [FORM]: "exchanged" },
+  convolutions: { [FORM]: "rows" },
   microbatches: {},
   gains: { threads: 1, convolutions: 1, microbatch: 1 },
 };

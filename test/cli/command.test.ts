@@ -146,7 +146,7 @@ test("a run goes on with the tuning that it was begun with", async () => {
     machine: { processor: "another one", threads: 1, onnxruntime: "1.30.0" },
     key: "another model's",
     threads: 2,
-    convolutions: { [form]: "exchanged" },
+    convolutions: { [form]: "rows" },
     microbatches: {},
     gains: { threads: 1, convolutions: 1, microbatch: 1 },
   };
