@@ -86,9 +86,10 @@ export function convByTaps(to: Lowering, form: Convolution, x: string, w: string
   const last = to.emit("Transpose", [x], { perm: [...axes, axes.length + 1, 0] });
   const entries = windowSlices(to, last, form, 1).map((tap) => to.emit("Reshape", [tap, to.ints([channels, -1])]));
   const matrix = backwards ? [channels, outputs] : [outputs, channels];
-  const perm = backwards ? [2, 1, 0] : [2, 0, 1];
-  const first = to.emit("Transpose", [to.emit("Reshape", [w, to.ints([...matrix, count])])], { perm });
-  const factors = count === 1 ? [first] : to.emitAll("Split", [first], count, { axis: 0, num_outputs: count });
+  const first = to.emit("Transpose", [to.emit("Reshape", [w, to.ints([...matrix, count])])], { perm: [2, 0, 1] });
+  // In two transpositions: one that turns all axes takes ten times as long.
+  const turned = backwards ? to.emit("Transpose", [first], { perm: [0, 2, 1] }) : first;
+  const factors = count === 1 ? [turned] : to.emitAll("Split", [turned], count, { axis: 0, num_outputs: count });
   let sum: readonly string[] = [];
   entries.forEach((entry, k) => {
     const factor = to.emit("Reshape", [factors[backwards ? count - 1 - k : k]!, to.ints([outputs, channels])]);

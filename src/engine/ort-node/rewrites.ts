@@ -36,8 +36,12 @@ const IDLE: readonly string[] = [
   "FreeDimensionOverrideTransformer",
 ];
 
-/** A rewrite that takes transpositions into products where that is slower: the graph is lowered as is best. */
-export const SLOWER: readonly string[] = ["GemmTransposeFusion"];
+/** Rewrites that move transpositions, into products too, where that is slower: the graph is lowered as is best. */
+export const SLOWER: readonly string[] = [
+  "GemmTransposeFusion",
+  "TransposeOptimizer",
+  "TransposeOptimizer_CPUExecutionProvider",
+];
 
 /** Rewrites without an operator for them in float64, and one that rounds the factor of a product to float32. */
 const INEXACT: readonly string[] = ["MatMulScaleFusion", "QuickGeluFusion"];
