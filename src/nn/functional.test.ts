@@ -117,6 +117,21 @@ describe("kinks have PyTorch's derivatives", () => {
   ])("%s", async (_, f, x, expected) => expect(await slopes(f, real(x))).toEqual(expected));
 });
 
+test("all derivatives of elu at 0 are those from the left, e^0, and at infinity those of a line", async () => {
+  const b = new GraphBuilder();
+  const x = ops.input(b, "x", [3]);
+  const outputs: Record<string, Node> = {};
+  let z = ops.elu(b, x);
+  for (const name of ["slope", "curvature", "third"]) {
+    z = gradients(b, ops.sum(b, z), [x])[0]!;
+    outputs[name] = z;
+  }
+  const found = await evaluate(outputs, { x: real([0, Number.POSITIVE_INFINITY, -1]) });
+  expect(numbers(found.slope)).toEqual([1, 1, Math.exp(-1)]);
+  expect(numbers(found.curvature)).toEqual([1, 0, Math.exp(-1)]);
+  expect(numbers(found.third)).toEqual([1, 0, Math.exp(-1)]);
+});
+
 describe("along axes", () => {
   const x = real([1, 5, 3, 4, 2, 6], [2, 3]);
 

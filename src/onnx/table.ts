@@ -91,6 +91,7 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   sigmoid: direct("Sigmoid"),
   softplus: composedInDouble("Softplus", softplus),
   relu: direct("Relu"),
+  minZero: (to, _node, [x]) => to.emit("Min", [x!, to.number(0)]),
   elu: composedInDouble("Elu", elu),
   erf: composedInDouble("Erf", erf),
   abs: direct("Abs"),

@@ -1,5 +1,5 @@
 import type { Builder, ElementwiseOp, Node } from "../graph/index.ts";
-import { cast, greater, mul, scale, shift, sign, sub, where } from "./arithmetic.ts";
+import { cast, greater, mul, scale, shift, sign, sub } from "./arithmetic.ts";
 import { erfOf } from "./erf.ts";
 import { broadcast } from "./reduce.ts";
 import { scalar } from "./source.ts";
@@ -115,15 +115,27 @@ export const reluOp: ElementwiseOp<object> = elementwise("relu", (x) => Math.max
   (b, x) => cast(b, positive(b, x), "float"),
 ]);
 
-/** z = x where x > 0, eˣ − 1 elsewhere (Clevert et al., 2016); there every derivative is eˣ = z + 1. */
+/** min(x, 0); the derivative at 0 is 1, as that of PyTorch's clamp at its bounds. */
+export const minZeroOp: ElementwiseOp<object> = elementwise("minZero", (x) => Math.min(x, 0), [
+  (b, x) => oneMinus(b, cast(b, positive(b, x), "float")),
+]);
+
+/**
+ * z = x where x > 0, eˣ − 1 elsewhere (Clevert et al., 2016); there every derivative is eˣ = z + 1. Without a choice between the
+ * two, which is slow.
+ */
 export const eluOp: ElementwiseOp<object> = elementwise("elu", (x) => (x > 0 ? x : Math.expm1(x)), [
-  (b, x, z) => where(b, positive(b, x), scalar(b, 1), shift(b, z, 1)),
+  eluSlope,
   eluCurvature,
   eluCurvature,
 ]);
 
+function eluSlope(b: Builder, _x: Node, z: Node): Node {
+  return shift(b, minZero(b, z), 1);
+}
+
 function eluCurvature(b: Builder, x: Node, z: Node): Node {
-  return where(b, positive(b, x), scalar(b, 0), shift(b, z, 1));
+  return sub(b, eluSlope(b, x, z), cast(b, positive(b, z), "float"));
 }
 
 const ERF_SLOPE = 2 / Math.sqrt(Math.PI);
@@ -169,6 +181,7 @@ export const tanh = (b: Builder, x: Node): Node => b.apply(tanhOp, [x], {});
 export const sigmoid = (b: Builder, x: Node): Node => b.apply(sigmoidOp, [x], {});
 export const softplus = (b: Builder, x: Node): Node => b.apply(softplusOp, [x], {});
 export const relu = (b: Builder, x: Node): Node => b.apply(reluOp, [x], {});
+export const minZero = (b: Builder, x: Node): Node => b.apply(minZeroOp, [x], {});
 export const elu = (b: Builder, x: Node): Node => b.apply(eluOp, [x], {});
 export const erf = (b: Builder, x: Node): Node => b.apply(erfOp, [x], {});
 export const abs = (b: Builder, x: Node): Node => b.apply(absOp, [x], {});

@@ -95,8 +95,8 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
   });
 
   describe("NaN and infinity", () => {
-    const { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, erf, abs, sin, cos, sign } = o;
-    const unary = { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, elu, erf, abs, sin, cos, sign };
+    const { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, minZero, elu, erf, abs, sin, cos, sign } = o;
+    const unary = { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, minZero, elu, erf, abs, sin, cos, sign };
     for (const [name, f] of Object.entries(unary))
       contract(`${name} passes NaN on`, async () => {
         const b = new GraphBuilder();

@@ -449,6 +449,7 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
   sigmoid: entrywise(o.sigmoid),
   softplus: entrywise(o.softplus),
   relu: entrywise(o.relu, nonzero),
+  minZero: entrywise(o.minZero, nonzero),
   elu: entrywise(o.elu, nonzero),
   erf: [...entrywise(o.erf), one("far out", [floats([B, 3])], (b, x) => o.erf(b, o.scale(b, x, 3)))],
   abs: entrywise(o.abs, nonzero),
