@@ -48,7 +48,7 @@ import {
   type Owners,
   ownersOf,
   type PartPlan,
-  partsAreFree,
+  sideBySide,
 } from "../summary/index.ts";
 import type { Preconditioned, Preconditioner } from "./preconditioner.ts";
 import { applyRule, evaluationOffset, hessianVectors, type RuleTarget } from "./rule-graph.ts";
@@ -346,7 +346,8 @@ export function lossSource(
   const split = inParts ? splitAsGiven(b, loss, parameters) : { splits: false as const, reason: "it is run at once" };
   const own = split.splits ? split.loss : loss;
   const plan = { checks, masks, split };
-  return { graph: graphOf(new Map([[names.loss, own]])), plan, sideBySide: partsAreFree(plan) };
+  const graph = graphOf(new Map([[names.loss, own]]));
+  return { graph, plan, sideBySide: sideBySide(graph, plan) };
 }
 
 /** The second half: new parameters from directions and rates. */

@@ -21,7 +21,7 @@ import { type NamedGroup, nameGroups } from "./groups.ts";
 import { WeightedMean } from "./mean.ts";
 import { peakSize } from "./memory.ts";
 import { canonical } from "./partition.ts";
-import { compileTotals, type PartPlan, partSize, partsAreFree, partsOf, runParts, takePacked } from "./run-parts.ts";
+import { compileTotals, type PartScale, partSize, partsOf, runParts, sideBySide, takePacked } from "./run-parts.ts";
 import { MOST_VALUES, traceDirected, widest } from "./summary.ts";
 
 /** Options of `diffN` and `diffNFullbatch`. */
@@ -112,9 +112,8 @@ async function prepare(
 }
 
 /** How derivatives are computed. */
-interface TensorPlan extends PartPlan {
+interface TensorPlan extends PartScale {
   readonly terms: readonly TensorTerm[];
-  readonly width: number;
 }
 
 async function tensorsAlong(
@@ -153,14 +152,15 @@ function tensorSource(target: Objective, batch: Batch | undefined, along: Along)
     throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
   const { packed, terms } = deriveTensors(b, split.splits ? split.loss : loss, seeds, order);
   const graph = graphOf({ packed });
-  const plan = { terms, split, checks, masks, width: widest(graph) };
+  const needs = { split, checks, masks };
+  const plan = { terms, ...needs, width: widest(graph), sideBySide: sideBySide(graph, needs) };
   const samples = partSize(plan, batch ? samplesOf(batch) : 1, engine, microbatch);
   const values = peakSize(graph, samples);
   if (values > MOST_VALUES)
     throw new OptionError(
       `order: order ${order} of ${groups.length} groups keeps ${values.toPrecision(3)} numbers at one time, at most ${MOST_VALUES} fit; take a lower order, fewer groups or a smaller batch`,
     );
-  return { graph, plan, sideBySide: partsAreFree(plan) };
+  return { graph, plan, sideBySide: plan.sideBySide };
 }
 
 function shapeOf(groups: number, order: number): number[] {

@@ -30,9 +30,9 @@ export {
   compileTotals,
   evenParts,
   type PartPlan,
-  partsAreFree,
   partsOf,
   runParts,
+  sideBySide,
   uploadShare,
 } from "./run-parts.ts";
 export {

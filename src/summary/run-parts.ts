@@ -15,7 +15,7 @@ import {
   uploadData,
   uploadScalar,
 } from "../engine/index.ts";
-import { graphOf } from "../graph/index.ts";
+import { countOf, type Graph, graphOf } from "../graph/index.ts";
 import { BATCH_SIZE } from "../ops/index.ts";
 import type { Batch, FloatData } from "../util/ndarray.ts";
 import type { Random } from "../util/random.ts";
@@ -46,32 +46,44 @@ const STACK_BYTES = 5.5 * 2 ** 20;
 /** What of an engine decides on parts. */
 type Sizing = Pick<Engine, "precision" | "lanes" | "tuning">;
 
-/** Whether the parts of a batch may be run side by side: they have nothing to do with one another. */
-export function partsAreFree({ split }: PartPlan): boolean {
-  return split.splits && split.coupled === undefined;
+/**
+ * Real numbers of which each session that runs side by side may have a copy: 128 MiB in float32. Where parameters and
+ * directions take more, matrices are large, and their products, which all threads share anyway, take most of the time.
+ */
+const MOST_COPIED = 2 ** 25;
+
+/** Whether to run the parts of a batch side by side: they have nothing to do with one another, nor much to be copied. */
+export function sideBySide({ inputs }: Graph, { split }: PartPlan): boolean {
+  const copied = inputs.reduce((sum, { node }) => {
+    const { factor, power } = countOf(node.shape);
+    return power === 0 ? sum + factor : sum;
+  }, 0);
+  return split.splits && split.coupled === undefined && copied <= MOST_COPIED;
+}
+
+/** What the samples of a part are chosen by. */
+export interface PartScale extends PartPlan {
+  /** Real numbers that the widest stack of tangents holds for one sample. */
+  readonly width: number;
+  readonly sideBySide: boolean;
 }
 
 /**
  * Samples in one part: as many as were the fastest, or as keep the stacks in cache, or fewer, so that all that runs side by side
  * has as many parts; the whole batch where it does not split.
  */
-export function partSize(
-  plan: PartPlan & { readonly width: number },
-  samples: number,
-  engine: Sizing,
-  microbatch: number | undefined,
-): number {
+export function partSize(plan: PartScale, samples: number, engine: Sizing, microbatch: number | undefined): number {
   if (!plan.split.splits) return samples;
   const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
   const measured = engine.tuning?.microbatches[plan.width];
   const wanted = microbatch ?? measured ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
-  const lanes = partsAreFree(plan) ? engine.lanes : 1;
+  const lanes = plan.sideBySide ? engine.lanes : 1;
   return Math.ceil(samples / (lanes * Math.ceil(samples / wanted / lanes)));
 }
 
 /** The samples of each part of a batch, or of none, for stacks of tangents. */
 export function partsOf(
-  plan: PartPlan & { readonly width: number },
+  plan: PartScale,
   batch: Batch | undefined,
   engine: Sizing,
   microbatch: number | undefined,

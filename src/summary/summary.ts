@@ -21,9 +21,9 @@ import {
   type Compile,
   compileTotals,
   type PartInputs,
-  type PartPlan,
-  partsAreFree,
+  type PartScale,
   runParts,
+  sideBySide,
   takePacked,
 } from "./run-parts.ts";
 
@@ -41,14 +41,12 @@ export interface Summary {
 }
 
 /** How a summary is computed. */
-export interface SummaryPlan extends PartPlan {
+export interface SummaryPlan extends PartScale {
   readonly terms: readonly Term[];
   /** What is computed by itself, to save memory on a batch that cannot be split. */
   readonly rest: readonly Pass[];
   /** The batch that the memory was reckoned for. */
   readonly samples: number;
-  /** Real numbers that the widest stack of tangents holds for one sample. */
-  readonly width: number;
 }
 
 /** The input that holds the direction of a parameter. */
@@ -132,12 +130,12 @@ export function summarySource(
   const samples = parts ? Math.max(...parts) : batch ? samplesOf(batch) : 1;
   const loss = split.splits ? split.loss : traced.loss;
   const whole = onePass(b, loss, seeds, order3);
-  const free = partsAreFree({ split, checks, masks });
-  const fits = free || peakSize(whole.graph, samples) <= limit;
+  const fits = (split.splits && !split.coupled) || peakSize(whole.graph, samples) <= limit;
   const [first, ...rest] = fits ? [whole] : severalPasses(b, loss, seeds, { samples, limit, order3 });
   const { graph, terms } = first!;
-  const plan = { terms, rest, samples, checks, masks, split, width: widest(graph) };
-  return { graph, plan, sideBySide: free, ...(fits ? {} : LOW_MEMORY) };
+  const needs = { checks, masks, split };
+  const plan = { terms, rest, samples, ...needs, width: widest(graph), sideBySide: sideBySide(graph, needs) };
+  return { graph, plan, sideBySide: plan.sideBySide, ...(fits ? {} : LOW_MEMORY) };
 }
 
 /** The most real numbers that a value of a graph holds for one sample. */

@@ -93,8 +93,10 @@ export class Threads {
     return this.#spreading.run(async () => {
       for (const tensor of tensors) {
         const upload = this.#places.get(tensor)?.upload;
-        if (upload)
-          for (const lane of this.#threads.keys()) this.#put(lane, { ...upload, data: upload.data.slice() as Entries });
+        if (!upload) continue;
+        for (let lane = 1; lane < this.#threads.length; lane++)
+          this.#put(lane, { ...upload, data: upload.data.slice() as Entries });
+        this.#put(0, upload);
       }
       // Some may have been released meanwhile.
       for (const lane of this.#threads.keys())
