@@ -180,7 +180,12 @@ export class OrtNodeEngine implements Engine {
     const begun = compile(first!);
     // The first session of all sets how its thread computes, which others inherit as they start.
     if (this.#compiled === 0) await begun;
-    await Promise.all([begun, ...others.map(compile)]);
+    const all = [begun, ...others.map(compile)];
+    await Promise.all(all).catch(async (error: unknown) => {
+      for (const [lane, { status }] of (await Promise.allSettled(all)).entries())
+        if (status === "fulfilled") await this.#threads.call(lane, "dispose", session);
+      throw error;
+    });
   }
 
   async #run(
@@ -199,26 +204,38 @@ export class OrtNodeEngine implements Engine {
     inputs: Tensors,
     donated: readonly EngineTensor[],
   ): Promise<Record<string, EngineTensor>> {
-    const used = new Set(this.#callOf(session, graph, inputs, donated).donated);
-    const kept = graph.inputs.map(({ name }) => this.#live(inputs[name]!)).filter((id) => !used.has(id));
-    await this.#threads.spread(kept);
-    return await this.#runIn(this.#threads.idlest, graph, this.#callOf(session, graph, inputs, donated));
+    const call = this.#callOf(session, graph, inputs, donated);
+    const used = new Set(call.donated);
+    await this.#threads.spread(call.inputs.filter((id) => !used.has(id)));
+    this.#checkUsable(call);
+    return await this.#runIn(this.#threads.idlest, graph, call);
   }
 
   #callOf(session: Id, graph: Graph, inputs: Tensors, donated: readonly EngineTensor[]): RunCall {
-    if (!this.#sessions.has(session)) throw new DisposedError("this session was disposed");
     const samples = checkInputs(graph, inputs);
-    return {
+    const call = {
       session,
-      inputs: graph.inputs.map(({ name }) => this.#live(inputs[name]!)),
+      inputs: graph.inputs.map(({ name }) => own(this, inputs[name]!).id),
       outputs: Array.from(graph.outputs.values(), (node) => this.#described(node, samples)),
-      donated: donated.map((tensor) => this.#live(tensor)),
+      donated: donated.map((tensor) => own(this, tensor).id),
     };
+    this.#checkUsable(call);
+    return call;
+  }
+
+  /** @throws DisposedError where the session or a tensor of a run is no longer there */
+  #checkUsable({ session, inputs, donated }: RunCall): void {
+    if (!this.#sessions.has(session)) throw new DisposedError("this session was disposed");
+    for (const id of [...inputs, ...donated])
+      if (!this.#threads.has(id)) throw new DisposedError("this tensor was released");
   }
 
   async #runIn(lane: Lane, graph: Graph, call: RunCall): Promise<Record<string, EngineTensor>> {
     const coming = this.#threads.send(lane, call.inputs, new Set(call.donated));
-    if (coming.length > 0) await Promise.all(coming);
+    if (coming.length > 0) {
+      await Promise.all(coming);
+      this.#checkUsable(call);
+    }
     const near = await this.#threads.call(lane, "run", call).catch((cause: Error) => {
       throw explained("ONNX Runtime failed", cause);
     });

@@ -211,6 +211,13 @@ async function computeTotals(
 ): Promise<Record<string, EngineTensor>> {
   const size = { [BATCH_SIZE]: await uploadScalar(engine, samples) };
   if (!totals) return size;
-  const own = await uploadData(engine, data);
-  return { ...size, ...(await runOnce(engine, totals.session, { ...tensors, ...size }, own)) };
+  try {
+    return {
+      ...size,
+      ...(await runOnce(engine, totals.session, { ...tensors, ...size }, await uploadData(engine, data))),
+    };
+  } catch (error) {
+    engine.release(...Object.values(size));
+    throw error;
+  }
 }

@@ -89,7 +89,12 @@ async function inProcess(script: string): Promise<{ code: number; signal: string
     const session = await engine.compile(longGraph(100), { sideBySide: true });
     const inputs = { x: await engine.upload({ shape: [SIDE, SIDE], data: new Float32Array(SIDE * SIDE) }) };
     ${script}`;
-  const args = ["--import", "tsx", "--input-type=module", "--eval", whole];
+  return await runScript(whole);
+}
+
+/** Runs a script in a process of its own. */
+async function runScript(script: string): Promise<{ code: number; signal: string | null; stdout: string }> {
+  const args = ["--import", "tsx", "--input-type=module", "--eval", script];
   const cwd = fileURLToPath(new URL("../..", import.meta.url));
   return await promisify(execFile)(process.execPath, args, { cwd }).then(
     ({ stdout }) => ({ code: 0, signal: null, stdout }),
@@ -107,6 +112,26 @@ test("process.exit in the middle of a run gives its status, after the run", asyn
     setTimeout(() => process.exit(7), 20);
     for (let i = 0; i < 9; i++) session.run(inputs);`);
   expect(ended).toEqual({ code: 7, signal: null, stdout: "" });
+});
+
+test("process.exit while a thread loads ONNX Runtime gives its status", async () => {
+  const source = JSON.stringify(new URL("../../src/engine/ort-node.ts", import.meta.url).href);
+  const script = (after: number) => `
+    import { OrtNodeEngine } from ${source};
+    const engine = new OrtNodeEngine({ threads: 1 });
+    engine.read(await engine.upload({ shape: [1], data: new Float32Array(1) })).catch(() => {});
+    setTimeout(() => process.exit(7), ${after});`;
+  for (const after of [20, 60, 100]) expect(await runScript(script(after))).toMatchObject({ code: 7, signal: null });
+});
+
+test("a thread that another one is to start, which was lost, ends, too", async () => {
+  const first = new OrtThread();
+  first.upload({ tensor: 0, element: "float32", shape: [2], data: new Float32Array(1) });
+  await expect(first.call("read", 0)).rejects.toThrow(GrnewtError);
+  const second = new OrtThread(first);
+  await expect(second.call("read", 0)).rejects.toThrow(/thread of ONNX Runtime was lost/);
+  await second.end();
+  await first.end();
 });
 
 test("an error that nobody catches in the middle of a run ends the process as usual", async () => {

@@ -3,7 +3,7 @@ import { type Engine, type EngineTensor, ReferenceEngine, type Session } from ".
 import { OrtNodeEngine } from "../../src/engine/ort-node.ts";
 import { BATCH, GraphBuilder, graphOf } from "../../src/graph/index.ts";
 import * as o from "../../src/ops/index.ts";
-import { DisposedError } from "../../src/util/errors.ts";
+import { DisposedError, GrnewtError } from "../../src/util/errors.ts";
 import { numbers, real } from "../support/run.ts";
 
 const b = new GraphBuilder();
@@ -109,13 +109,39 @@ describe.each(Object.keys(engines))("%s", (name) => {
   });
 });
 
+test("one tensor of another thread serves for two inputs, and is told where it is on its way elsewhere", async () => {
+  const engine = new OrtNodeEngine({ threads: 2 });
+  const [session, rest] = [await engine.compile(graph, { sideBySide: true }), await engine.compile(difference)];
+  const kept = await engine.upload(real(new Array(WIDTH).fill(1), [WIDTH]));
+  const make = async () => {
+    const own = await engine.upload(real(new Array(WIDTH).fill(1), [1, WIDTH]));
+    return (await session.run({ x: own, w: kept }, [own])).product!;
+  };
+  for (const each of await Promise.all([make(), make()])) {
+    const first = rest.run({ x: each, y: each }, [each]);
+    const second = rest.run({ x: each, y: each });
+    const [found, late] = await Promise.allSettled([first, second]);
+    expect(found.status).toBe("fulfilled");
+    if (late.status === "rejected") expect(late.reason).toBeInstanceOf(GrnewtError);
+  }
+  await engine.dispose();
+});
+
+test("disposing twice at once ends both", async () => {
+  const engine = new OrtNodeEngine({ threads: 2 });
+  await engine.compile(graph, { sideBySide: true });
+  await Promise.all([engine.dispose(), engine.dispose()]);
+});
+
 test("an engine can be disposed in the middle of runs", async () => {
   const engine = new OrtNodeEngine({ threads: 3 });
   const session = await engine.compile(graph, { sideBySide: true });
   const kept = await engine.upload(real(new Array(WIDTH).fill(1), [WIDTH]));
+  const rest = await engine.compile(difference);
   const runs = Array.from({ length: 6 }, async () => {
     const own = await engine.upload(real(new Array(WIDTH).fill(1), [1, WIDTH]));
-    return await session.run({ x: own, w: kept }, [own]);
+    const { product: made } = await session.run({ x: own, w: kept }, [own]);
+    return await rest.run({ x: made!, y: made! }, [made!]);
   });
   const settled = Promise.allSettled(runs);
   await new Promise((resolve) => setTimeout(resolve, 1));

@@ -54,7 +54,7 @@ export class OrtHost {
     },
     hand: async ({ tensors, moved }) => tensors.map((id) => (moved ? this.#give(id) : this.#copy(id))),
     start: async (call) => {
-      startWorker(call).unref();
+      startWorker(call)?.unref();
       return undefined;
     },
     dispose: async (id) => {

@@ -11,6 +11,8 @@ const queue = new Queue();
 
 /** `null` ends the thread. */
 port.on("message", (message: Message | null) => queue.run(() => handle(message)));
+// ONNX Runtime is loaded.
+gate.leave();
 
 async function handle(message: Message | null): Promise<void> {
   if (!gate.enter()) return;

@@ -24,6 +24,7 @@ export class OrtThread {
   #uploads: Upload[] = [];
   #released: Id[] = [];
   #scheduled = false;
+  #end: Promise<void> | undefined;
   #onEnd: () => void = () => {};
   /** Why there is no thread any more. */
   #over: Error | undefined;
@@ -73,9 +74,19 @@ export class OrtThread {
     });
   }
 
-  /** Ends the thread, after all that it was told. */
-  async end(): Promise<void> {
+  /** From now on it is told nothing new. */
+  close(): void {
     this.#over ??= new DisposedError("this engine was disposed");
+  }
+
+  /** Ends the thread, after all that it was told. */
+  end(): Promise<void> {
+    this.close();
+    this.#end ??= this.#endOnce();
+    return this.#end;
+  }
+
+  async #endOnce(): Promise<void> {
     const channel = this.#channel;
     if (!channel) return;
     channel.ref();
@@ -111,11 +122,13 @@ export class OrtThread {
   }
 
   #startWorker(): Worker {
-    const worker = startWorker({ state: this.#gate.state });
+    const worker = startWorker({ state: this.#gate.state })!;
     worker.on("error", (error: NodeJS.ErrnoException) => {
       // Of the thread's own file.
       const missing = error.code === "MODULE_NOT_FOUND";
       this.#lose(error, missing ? " (a bundle must leave grnewt out: mark it as external)" : "");
+      // It may have failed to load.
+      leaveOpen(this.#gate);
     });
     worker.on("exit", (status) => this.#ended(`it ended with status ${status}`));
     return worker;
@@ -124,7 +137,10 @@ export class OrtThread {
   #startBy(parent: OrtThread): MessagePort {
     const { port1, port2 } = new MessageChannel();
     port1.on("close", () => this.#ended("it ended"));
-    parent.call("start", { state: this.#gate.state, port: port2 }, port2).catch((error: Error) => this.#lose(error));
+    parent.call("start", { state: this.#gate.state, port: port2 }, port2).catch((error: Error) => {
+      this.#lose(error);
+      port1.close();
+    });
     return port1;
   }
 

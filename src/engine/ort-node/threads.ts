@@ -69,9 +69,10 @@ export class Threads {
    * Sees that a thread has tensors.
    * @param used those that it is to have for good.
    * @returns what to wait for before it has those that other threads have.
+   * @throws DisposedError where one is on its way to another thread for good
    */
   send(lane: Lane, tensors: readonly Id[], used: ReadonlySet<Id> = new Set()): Promise<void>[] {
-    const away = tensors.filter((tensor) => !this.#placeOf(tensor).lanes.has(lane));
+    const away = [...new Set(tensors)].filter((tensor) => !this.#placeOf(tensor).lanes.has(lane));
     const handed = new Map<string, { from: Lane; moved: boolean; tensors: Id[] }>();
     for (const tensor of away) {
       const { upload, lanes } = this.#placeOf(tensor);
@@ -79,7 +80,8 @@ export class Threads {
         this.#put(lane, upload);
         continue;
       }
-      const [from] = lanes as Iterable<Lane> as [Lane];
+      const [from] = lanes;
+      if (from === undefined) throw new DisposedError("this tensor was donated to another run");
       const moved = used.has(tensor);
       const group = handed.get(`${from} ${moved}`) ?? { from, moved, tensors: [] };
       group.tensors.push(tensor);
@@ -129,6 +131,7 @@ export class Threads {
   async end(): Promise<void> {
     this.#over = true;
     this.#places.clear();
+    for (const thread of this.#threads) thread.close();
     // The first one last, as it has started the others.
     for (const thread of [...this.#threads].reverse()) await thread.end();
     // What was under way.
