@@ -4,8 +4,8 @@ import type { NDArray } from "../src/index.ts";
 import type { Product } from "./product.ts";
 
 /**
- * An engine that looks at the product after each run of a session, or after as many as go side by side: a summary takes seconds, in
- * which the machine's speed drifts, and so the product is measured between its parts.
+ * An engine that looks at the product after each run of a session: a summary takes seconds, in which the machine's speed
+ * drifts, and so the product is measured between its parts. Not so where these go side by side: a look would hold up all of them.
  */
 export class PacedEngine implements Engine {
   readonly name: string;
@@ -17,12 +17,6 @@ export class PacedEngine implements Engine {
   readonly #product: Product;
   #looks: number[] | undefined;
   #taken = 0;
-  /** Runs since the last look, and how many of them have not ended. */
-  #begun = 0;
-  #running = 0;
-  /** The next look. */
-  #next: Promise<void> = Promise.resolve();
-  #looked: () => void = () => {};
 
   constructor(engine: Engine, product: Product) {
     this.name = engine.name;
@@ -46,7 +40,6 @@ export class PacedEngine implements Engine {
   start(): void {
     this.#looks = [];
     this.#taken = 0;
-    this.#begun = 0;
   }
 
   /** No longer does. Returns the products' times since the start, and how long it took to look, in ms. */
@@ -72,7 +65,11 @@ export class PacedEngine implements Engine {
     const session = await this.#engine.compile(graph, options);
     return {
       sideBySide: session.sideBySide,
-      run: (inputs, donated) => this.#paced(session.sideBySide, () => session.run(inputs, donated)),
+      run: async (inputs, donated) => {
+        const outputs = await session.run(inputs, donated);
+        if (session.sideBySide === 1) await this.#look();
+        return outputs;
+      },
       dispose: () => session.dispose(),
     };
   }
@@ -81,26 +78,10 @@ export class PacedEngine implements Engine {
     return this.#engine.dispose();
   }
 
-  async #paced<T>(together: number, run: () => Promise<T>): Promise<T> {
-    if (!this.#looks) return await run();
-    while (this.#begun === together) await this.#next;
-    if (this.#begun++ === 0)
-      this.#next = new Promise((resolve) => {
-        this.#looked = resolve;
-      });
-    this.#running++;
-    try {
-      return await run();
-    } finally {
-      if (--this.#running === 0 && this.#begun === together) await this.#look(this.#looks);
-    }
-  }
-
-  async #look(looks: number[]): Promise<void> {
+  async #look(): Promise<void> {
+    if (!this.#looks) return;
     const begun = performance.now();
-    looks.push(await this.#product.look());
+    this.#looks.push(await this.#product.look());
     this.#taken += performance.now() - begun;
-    this.#begun = 0;
-    this.#looked();
   }
 }
