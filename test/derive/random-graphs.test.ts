@@ -150,6 +150,7 @@ describe("random programs", () => {
     }
     const kinks = [
       "relu",
+      "minZero",
       "elu",
       "abs",
       "max",
