@@ -121,8 +121,8 @@ export class OrtNodeEngine implements Engine {
   }
 
   async read(tensor: EngineTensor): Promise<NDArray> {
-    const id = this.#live(tensor);
-    const { near } = own(this, tensor);
+    const { id, near } = own(this, tensor);
+    this.#checkLive(id);
     return { shape: tensor.shape, data: near?.slice() ?? (await this.#threads.read(id)) };
   }
 
@@ -226,8 +226,12 @@ export class OrtNodeEngine implements Engine {
   /** @throws DisposedError where the session or a tensor of a run is no longer there */
   #checkUsable({ session, inputs, donated }: RunCall): void {
     if (!this.#sessions.has(session)) throw new DisposedError("this session was disposed");
-    for (const id of [...inputs, ...donated])
-      if (!this.#threads.has(id)) throw new DisposedError("this tensor was released");
+    for (const id of [...inputs, ...donated]) this.#checkLive(id);
+  }
+
+  /** @throws DisposedError where a tensor is no longer there */
+  #checkLive(id: Id): void {
+    if (!this.#threads.has(id)) throw new DisposedError("this tensor was released");
   }
 
   async #runIn(lane: Lane, graph: Graph, call: RunCall): Promise<Record<string, EngineTensor>> {
@@ -263,13 +267,6 @@ export class OrtNodeEngine implements Engine {
 
   #name(): Id {
     return this.#named++;
-  }
-
-  /** The number of a tensor that may be used. @throws DisposedError */
-  #live(tensor: EngineTensor): Id {
-    const { id } = own(this, tensor);
-    if (!this.#threads.has(id)) throw new DisposedError("this tensor was released");
-    return id;
   }
 
   /** The entries as the thread will have them, which then owns them. */

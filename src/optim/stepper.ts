@@ -318,7 +318,7 @@ export class Stepper {
   /** Tensors that stay (variables, state) and those that are made for one run. */
   async #inputs(from: StepInput, needs: StepNeeds, cut: StepCut | undefined): Promise<RunInputs> {
     const kept = { ...(await this.variables()), ...(await this.#stateTensors(needs.reads)) };
-    const own = "gradient" in from ? await this.#uploadSlopes(from) : await this.#ofBatch(from.batch, needs, cut);
+    const own = "gradient" in from ? await this.#uploadSlopes(from) : await this.#ofBatch(from.batch, needs, cut, kept);
     for (const [name, value] of scalarsOf(this.parts.updater, this.#updates))
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
     for (const [name, value] of Object.entries(this.parts.preconditioner?.scalars(this.#updates) ?? {}))
@@ -331,15 +331,20 @@ export class Stepper {
     batch: Batch | undefined,
     needs: StepNeeds,
     cut: StepCut | undefined,
+    kept: RunInputs["kept"],
   ): Promise<Record<string, EngineTensor>> {
-    if (batch && cut && cut.shares.length > 1) return await this.#runShares(batch, cut);
+    if (batch && cut && cut.shares.length > 1) return await this.#runShares(batch, cut, kept);
     const own = await uploadBatch(this.engine, batch, needs, this.random);
     const part = cut?.parts?.[0];
     return batch && part ? { ...own, ...(await uploadShare(this.engine, part, samplesOf(batch))) } : own;
   }
 
   /** Runs the shares of a batch side by side. */
-  async #runShares(batch: Batch, { shares, parts: units }: StepCut): Promise<Record<string, EngineTensor>> {
+  async #runShares(
+    batch: Batch,
+    { shares, parts: units }: StepCut,
+    tensors: RunInputs["kept"],
+  ): Promise<Record<string, EngineTensor>> {
     const { engine, random } = this;
     const spec = specOf(batch);
     const program = await this.programs.get(
@@ -347,16 +352,7 @@ export class Stepper {
       () => shareSource(this.parts, spec, units !== undefined),
     );
     const found: Record<string, EngineTensor> = {};
-    const inputs = {
-      engine,
-      program,
-      totals: undefined,
-      tensors: await this.kept(),
-      batch,
-      parts: shares,
-      units,
-      random,
-    };
+    const inputs = { engine, program, totals: undefined, tensors, batch, parts: shares, units, random };
     let share = 0;
     try {
       await runParts(inputs, [program.session], async (outputs) => {
