@@ -1,4 +1,4 @@
-import { type Engine, specOf, uploadBatch, variableTensors } from "../src/engine/index.ts";
+import { type Engine, samplesOf, specOf, uploadBatch, variableTensors } from "../src/engine/index.ts";
 import type { Graph } from "../src/graph/index.ts";
 import { AdamUpdater, computeHg, losses, Optimizer, Random, SGDUpdater, type Updater } from "../src/index.ts";
 import { stepSource } from "../src/optim/step-graph.ts";
@@ -42,7 +42,7 @@ export async function makeTask(setting: Setting, subject: Subject, engine: Engin
 async function forwardTask(subject: Subject, engine: Engine): Promise<Task> {
   const { objective, batch } = subject;
   const { graph, plan } = forwardSource(subject);
-  const session = await engine.compile(graph);
+  const session = await engine.compile(graph, { samples: samplesOf(batch) });
   const random = new Random(0);
   const run = async (): Promise<void> => {
     const own = await uploadBatch(engine, batch, plan, random);

@@ -38,6 +38,11 @@ export interface CompileOptions {
    * an engine without threads runs one after the other. Off by default.
    */
   readonly sideBySide?: boolean;
+  /**
+   * How many samples most runs will have: for these, products of matrices are written as is the fastest. Runs with others give
+   * the same, more slowly; what they need is compiled with the first of them. Unknown by default.
+   */
+  readonly samples?: number | undefined;
   /** Threads for all that runs at once, where the engine has threads; its own number by default. */
   readonly threads?: number;
   /** How convolutions are written, where the engine has several ways; as its own tuning says by default. */

@@ -13,6 +13,7 @@ import {
   type Session,
   type Tensors,
 } from "./engine.ts";
+import { blockModel, blockSizeOf } from "./ort-node/block-size.ts";
 import { type Described, type Id, type Near, type Port, type RunCall, SMALL, type Upload } from "./ort-node/calls.ts";
 import { withRefusal } from "./ort-node/in-place.ts";
 import { withoutRewrites } from "./ort-node/rewrites.ts";
@@ -45,6 +46,12 @@ const WITHOUT_DENORMALS = { session: { set_denormal_as_zero: "1" } };
 /** Sessions that run side by side at most: each has its own copy of the parameters. */
 const MOST_LANES = 4;
 
+/** A session of the engine's threads, and how many samples its runs must have where that is fixed. */
+interface Compiled {
+  readonly session: Id;
+  readonly samples: number | undefined;
+}
+
 /** A tensor that lies with the engine's threads. */
 class OrtTensor implements EngineTensor {
   readonly owner: OrtNodeEngine;
@@ -76,6 +83,7 @@ export class OrtNodeEngine implements Engine {
   readonly #options: InferenceSession.SessionOptions;
   readonly #threads: Threads;
   readonly #sessions = new Set<Id>();
+  #blockSize: Promise<number | undefined> | undefined;
   #compiled = 0;
   /** How many tensors and sessions were named so far. */
   #named = 0;
@@ -132,20 +140,34 @@ export class OrtNodeEngine implements Engine {
 
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Session> {
     checkBatchKnown(graph);
-    const session = this.#name();
     const sideBySide = options.sideBySide ? Math.min(this.lanes, options.threads ?? this.threads) : 1;
-    await this.#create(session, graph, options, sideBySide);
-    this.#compiled++;
-    this.#sessions.add(session);
     const run = sideBySide > 1 ? this.#runAbreast : this.#run;
+    const { session, samples } = await this.#create(graph, options, sideBySide);
+    const sessions = [session];
+    let other: Promise<Compiled> | undefined;
+    const runOther: Session["run"] = async (inputs, donated = []) => {
+      this.#checkSession(session);
+      other ??= this.#create(graph, { ...options, samples: undefined }, sideBySide).then((compiled) => {
+        sessions.push(compiled.session);
+        return compiled;
+      });
+      return await run.call(this, (await other).session, graph, inputs, donated);
+    };
     return {
       sideBySide,
-      run: (inputs, donated = []) => run.call(this, session, graph, inputs, donated),
+      run: (inputs, donated = []) =>
+        samples === undefined || samples === checkInputs(graph, inputs)
+          ? run.call(this, session, graph, inputs, donated)
+          : runOther(inputs, donated),
       dispose: async () => {
-        if (!this.#sessions.delete(session)) return;
-        for (let lane = 0; lane < sideBySide; lane++) await this.#threads.call(lane, "dispose", session);
+        for (const each of sessions) await this.#disposeSession(each, sideBySide);
       },
     };
+  }
+
+  async #disposeSession(session: Id, sideBySide: number): Promise<void> {
+    if (!this.#sessions.delete(session)) return;
+    for (let lane = 0; lane < sideBySide; lane++) await this.#threads.call(lane, "dispose", session);
   }
 
   async dispose(): Promise<void> {
@@ -155,15 +177,28 @@ export class OrtNodeEngine implements Engine {
     this.#sessions.clear();
   }
 
-  async #create(session: Id, graph: Graph, asked: CompileOptions, sideBySide: number): Promise<void> {
-    const { lowMemory, threads = this.threads, convolutions } = asked;
+  /** Channels in a block, found out once. */
+  #blocks(): Promise<number | undefined> {
+    const options = { ...this.#options, intraOpNumThreads: 1 };
+    const isKnown = this.precision === "float32" && options.executionProviders?.[0] === "cpu";
+    this.#blockSize ??= isKnown
+      ? this.#threads.call(0, "probe", { model: blockModel(), options }).then(blockSizeOf)
+      : Promise.resolve(undefined);
+    return this.#blockSize;
+  }
+
+  async #create(graph: Graph, asked: CompileOptions, sideBySide: number): Promise<Compiled> {
+    const { lowMemory, threads = this.threads, convolutions = this.tuning?.convolutions, samples } = asked;
+    const session = this.#name();
+    const size = samples === undefined ? undefined : await this.#blocks();
     const options = {
       ...this.#options,
       ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }),
       intraOpNumThreads: Math.floor(threads / sideBySide),
     };
     const tiled = tileGraph(graph);
-    const lowered = lowerGraph(tiled.graph, this.precision, convolutions ?? this.tuning?.convolutions);
+    const blocking = size && samples ? { size, samples } : undefined;
+    const lowered = lowerGraph(tiled.graph, this.precision, { convolutions, blocking });
     const model = encodeModel(withRefusal(lowered));
     const call = {
       session,
@@ -186,6 +221,9 @@ export class OrtNodeEngine implements Engine {
         if (status === "fulfilled") await this.#threads.call(lane, "dispose", session);
       throw error;
     });
+    this.#compiled++;
+    this.#sessions.add(session);
+    return { session, samples: lowered.samples };
   }
 
   async #run(
@@ -225,8 +263,12 @@ export class OrtNodeEngine implements Engine {
 
   /** @throws DisposedError where the session or a tensor of a run is no longer there */
   #checkUsable({ session, inputs, donated }: RunCall): void {
-    if (!this.#sessions.has(session)) throw new DisposedError("this session was disposed");
+    this.#checkSession(session);
     for (const id of [...inputs, ...donated]) this.#checkLive(id);
+  }
+
+  #checkSession(session: Id): void {
+    if (!this.#sessions.has(session)) throw new DisposedError("this session was disposed");
   }
 
   /** @throws DisposedError where a tensor is no longer there */

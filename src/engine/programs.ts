@@ -16,6 +16,8 @@ export interface Source<T> {
   readonly lowMemory?: boolean;
   /** Whether runs of it may go on side by side. */
   readonly sideBySide?: boolean;
+  /** How many samples most runs will have, if that is known. */
+  readonly samples?: number | undefined;
 }
 
 /** Compiled graphs by key, all released together. */

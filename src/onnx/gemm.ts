@@ -1,6 +1,6 @@
 import { countOf, type Graph, isBatch, type Node } from "../graph/index.ts";
 import type { Primitive } from "../ops/index.ts";
-import type { Precision } from "./lowering.ts";
+import type { Lowering, Precision } from "./lowering.ts";
 
 /** A product of two matrices, either transposed, times a number, with something added or taken off: one Gemm operator. */
 export interface Gemm {
@@ -101,4 +101,11 @@ function gemmOf(product: Node): Gemm {
 function withoutTranspose(node: Node): { node: Node; transposed: 0 | 1 } {
   const transposed = node.op.name === "permute" && node.shape.length === 2;
   return transposed ? { node: node.inputs[0]!, transposed: 1 } : { node, transposed: 0 };
+}
+
+/** Writes a product, of which `nameOf` names the operands. */
+export function lowerGemm(to: Lowering, { left, right, added, ...gemm }: Gemm, nameOf: (node: Node) => string): string {
+  const inputs = [left, right, ...(added ? [added] : [])].map(nameOf);
+  const [alpha, beta] = [{ float: gemm.alpha }, { float: gemm.beta }];
+  return to.emit("Gemm", inputs, { transA: gemm.transA, transB: gemm.transB, alpha, beta });
 }

@@ -1,12 +1,16 @@
-import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape } from "../graph/index.ts";
+import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape, type TensorType } from "../graph/index.ts";
 import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
-import { countUses, findGemms, type Gemm } from "./gemm.ts";
+import { Blocked } from "./blocked.ts";
+import { type Blocking, findBlocks } from "./blocks.ts";
+import { countUses, findGemms, lowerGemm } from "./gemm.ts";
 import { type ConvolutionForms, type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
 import type { OnnxGraph, OnnxValue } from "./model-proto.ts";
 import { findQuotients } from "./quotient.ts";
 import { lowerSums } from "./scan.ts";
 import { lowerings } from "./table.ts";
 
+export { NCHWC } from "./blocked.ts";
+export type { Blocking } from "./blocks.ts";
 export { type ConvolutionChoice, convolutionsOf } from "./conv.ts";
 export { type ConvolutionForms, elementOf, OWN, type Precision } from "./lowering.ts";
 export { type ElementType, encodeModel, type OnnxGraph } from "./model-proto.ts";
@@ -20,18 +24,41 @@ export function outputName(name: string): string {
 /** Primitives that the operators which read them often do themselves. */
 const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute"]);
 
+/** How a graph is to be written; by rule where nothing is said. */
+export interface LowerOptions {
+  readonly convolutions?: ConvolutionForms | undefined;
+  /** Where the engine has operators on matrices in blocks. */
+  readonly blocking?: Blocking | undefined;
+}
+
+/** A graph in ONNX's operators. */
+export interface Lowered extends OnnxGraph {
+  /** How many samples its runs must have, where that is fixed. */
+  readonly samples: number | undefined;
+}
+
 /**
- * A graph in ONNX's operators; real numbers are of the given precision, the batch axis stays symbolic.
+ * Writes a graph in ONNX's operators; real numbers are of the given precision, the batch axis stays symbolic.
  * @throws OptionError where a convolution cannot be written in the form that is asked for
  */
-export function lowerGraph(graph: Graph, precision: Precision, convolutions?: ConvolutionForms): OnnxGraph {
+export function lowerGraph(graph: Graph, precision: Precision, options: LowerOptions = {}): Lowered {
+  const { convolutions, blocking } = options;
   const to = new Lowering(precision, convolutions);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);
-  if (graph.ahead) lowerSums(to, graph.ahead, lowerGraph(graph.ahead.graph, precision, convolutions));
+  if (graph.ahead) lowerSums(to, graph.ahead, lowerGraph(graph.ahead.graph, precision, { convolutions }));
   const uses = countUses(graph);
   const { gemms, absorbed } = findGemms(graph, uses, precision);
   const quotients = findQuotients(graph, uses);
   const reciprocals = new Set([...quotients].map(([node, at]) => node.inputs[at]!));
+  const operands = (node: Node): readonly Node[] => {
+    const [at, read] = [quotients.get(node), operandsOf(node)];
+    return at === undefined ? read : [read[1 - at]!, node.inputs[at]!.inputs[0]!];
+  };
+  const apply = (node: Node, inputs: readonly string[]): string =>
+    quotients.has(node)
+      ? to.emit("Div", inputs)
+      : (lowerings[node.op.name as Primitive] as Lower<unknown>)(to, node, inputs);
+  const blocks = blocking && findBlocks(graph, { gemms, absorbed, operands }, blocking);
   const lowered = new Map<Node, string>();
   const lower = (node: Node): string => {
     const known = lowered.get(node);
@@ -40,16 +67,18 @@ export function lowerGraph(graph: Graph, precision: Precision, convolutions?: Co
     lowered.set(node, name);
     return name;
   };
+  const blocked = blocks && new Blocked(to, blocks, blocking, { lower, apply, operands });
   const lowerNew = (node: Node): string => {
-    const [gemm, quotient] = [gemms.get(node), quotients.get(node)];
-    if (gemm) return lowerGemm(to, gemm, lower);
-    if (quotient !== undefined) return lowerQuotient(to, node, quotient, lower);
-    const rule = lowerings[node.op.name as Primitive] as Lower<unknown>;
-    return rule(to, node, operands(node).map(lower));
+    const gemm = gemms.get(node);
+    const outOfBlocks = blocked?.lower(node, gemm);
+    if (outOfBlocks) return outOfBlocks;
+    return gemm ? lowerGemm(to, gemm, lower) : apply(node, operands(node).map(lower));
   };
   const packs = new Set([...graph.outputs.values()].filter(isPack));
-  for (const node of graph.nodes)
-    if (![absorbed, reciprocals, packs].some((set) => set.has(node)) && !ON_DEMAND.has(node.op.name)) lower(node);
+  for (const node of graph.nodes) {
+    if ([absorbed, reciprocals, packs].some((set) => set.has(node)) || ON_DEMAND.has(node.op.name)) continue;
+    if (!blocked?.write(node)) lower(node);
+  }
   const results = [...graph.outputs].map(([name, node]) => {
     const value = packs.has(node) ? pack(to, node.inputs.map(lower)) : lower(node);
     return { name: outputName(name), node, value };
@@ -57,8 +86,9 @@ export function lowerGraph(graph: Graph, precision: Precision, convolutions?: Co
   for (const { value, name } of results) to.output(value, name);
   const outputs = results.map(({ name, node }) => valueInfo(to, name, node));
   const inputs = graph.inputs.map(({ name, node }) => valueInfo(to, name, node));
-  const values = valuesBetween(to, lowered);
-  return { nodes: to.nodes, initializers: to.initializers, inputs, outputs, values };
+  const plain = [...lowered].map(([{ dtype, shape }, name]) => ({ name, dtype, shape }));
+  const values = valuesBetween(to, [...plain, ...(blocked?.written ?? [])]);
+  return { nodes: to.nodes, initializers: to.initializers, inputs, outputs, values, samples: blocks?.samples };
 }
 
 /**
@@ -66,10 +96,10 @@ export function lowerGraph(graph: Graph, precision: Precision, convolutions?: Co
  * values are reshaped. What it does not know the shape of cannot take its input's memory, and is compared with all memory
  * that is free: planning then takes time that grows with the square of the graph.
  */
-function valuesBetween(to: Lowering, lowered: ReadonlyMap<Node, string>): OnnxValue[] {
+function valuesBetween(to: Lowering, values: readonly (TensorType & { readonly name: string })[]): OnnxValue[] {
   const written = new Set(to.nodes.flatMap(({ outputs }) => outputs));
-  const typed = new Map([...lowered].map(([node, name]) => [name, node]));
-  return [...typed].filter(([name]) => written.has(name)).map(([name, node]) => valueInfo(to, name, node));
+  const typed = new Map(values.map((value) => [value.name, value]));
+  return [...typed].filter(([name]) => written.has(name)).map(([name, value]) => valueInfo(to, name, value));
 }
 
 /** How many vectors are put together at once; see `pack`. */
@@ -93,19 +123,8 @@ function pack(to: Lowering, vectors: readonly string[]): string {
   return row;
 }
 
-function lowerGemm(to: Lowering, { left, right, added, ...gemm }: Gemm, lower: (node: Node) => string): string {
-  const inputs = [left, right, ...(added ? [added] : [])].map(lower);
-  const [alpha, beta] = [{ float: gemm.alpha }, { float: gemm.beta }];
-  return to.emit("Gemm", inputs, { transA: gemm.transA, transB: gemm.transB, alpha, beta });
-}
-
-function lowerQuotient(to: Lowering, node: Node, at: 0 | 1, lower: (node: Node) => string): string {
-  const [dividend, divisor] = [operands(node)[1 - at]!, node.inputs[at]!.inputs[0]!];
-  return to.emit("Div", [lower(dividend), lower(divisor)]);
-}
-
 /** The inputs to read, past repetitions that ONNX's operators entry by entry make themselves (NumPy's rule). */
-function operands(node: Node): readonly Node[] {
+function operandsOf(node: Node): readonly Node[] {
   if (!node.op.entrywise) return node.inputs;
   const sources = node.inputs.map(unrepeated);
   const shapes: Shape[] = sources.map((source) => source.shape);
@@ -113,6 +132,6 @@ function operands(node: Node): readonly Node[] {
   return sources.with(0, node.inputs[0]!);
 }
 
-function valueInfo(to: Lowering, name: string, { dtype, shape }: Node): OnnxValue {
+function valueInfo(to: Lowering, name: string, { dtype, shape }: TensorType): OnnxValue {
   return { name, element: to.element(dtype), shape: shape.map((dim) => (isBatch(dim) ? formatDim(dim) : dim)) };
 }

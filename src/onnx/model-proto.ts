@@ -12,6 +12,7 @@ const IR_VERSION = 8;
 export type Attribute = number | readonly number[] | { readonly float: number } | string | OnnxGraph;
 
 export interface OnnxNode {
+  /** Its name, after the domain and a point where it is not of the standard. */
   readonly type: string;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
@@ -54,7 +55,14 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
   writer.tag(2, WireType.LengthDelimited).string("grnewt");
   message(writer, 7, (w) => encodeGraph(w, graph));
   message(writer, 8, (w) => w.tag(2, WireType.Varint).int64(OPSET));
+  for (const domain of new Set(graph.nodes.flatMap(({ type }) => domainOf(type) || [])))
+    message(writer, 8, (w) => w.tag(1, WireType.LengthDelimited).string(domain).tag(2, WireType.Varint).int64(1));
   return writer.finish();
+}
+
+/** What is ahead of the last point of a type. */
+function domainOf(type: string): string {
+  return type.slice(0, Math.max(0, type.lastIndexOf(".")));
 }
 
 function message(writer: BinaryWriter, field: number, write: Write): void {
@@ -75,7 +83,9 @@ function encodeGraph(writer: BinaryWriter, graph: OnnxGraph): void {
 function encodeNode(writer: BinaryWriter, node: OnnxNode): void {
   for (const input of node.inputs) writer.tag(1, WireType.LengthDelimited).string(input);
   for (const output of node.outputs) writer.tag(2, WireType.LengthDelimited).string(output);
-  writer.tag(4, WireType.LengthDelimited).string(node.type);
+  const domain = domainOf(node.type);
+  writer.tag(4, WireType.LengthDelimited).string(domain ? node.type.slice(domain.length + 1) : node.type);
+  if (domain) writer.tag(7, WireType.LengthDelimited).string(domain);
   for (const [name, value] of Object.entries(node.attributes))
     message(writer, 5, (w) => encodeAttribute(w, name, value));
 }

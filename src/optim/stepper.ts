@@ -289,7 +289,7 @@ export class Stepper {
     };
     const program = await this.programs.get(
       () => `${what} ${key()}`,
-      () => source(this.parts, kind),
+      () => ({ ...source(this.parts, kind), samples: batch && samplesOf(batch) }),
     );
     return { program, inputs: await this.#inputs(from, program.plan, cut) };
   }
@@ -349,7 +349,7 @@ export class Stepper {
     const spec = specOf(batch);
     const program = await this.programs.get(
       () => `share${units ? " in parts" : ""} ${spec.key} ${this.mode}`,
-      () => shareSource(this.parts, spec, units !== undefined),
+      () => ({ ...shareSource(this.parts, spec, units !== undefined), samples: shares[0] }),
     );
     const found: Record<string, EngineTensor> = {};
     const inputs = { engine, program, totals: undefined, tensors, batch, parts: shares, units, random };

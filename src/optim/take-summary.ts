@@ -52,7 +52,10 @@ async function compile(
   const spec = specOf(batch);
   const key = (): string => `${parts ? "in parts " : ""}${spec.key} ${mode ?? stepper.mode}`;
   const what = order3 ? "summary" : "summary without order3";
-  const source = () => summarySource(objective, groups, batch, { mode, order3, parts });
+  const source = () => {
+    const made = summarySource(objective, groups, batch, { mode, order3, parts });
+    return { ...made, samples: Math.max(...partsOf(made.plan, batch, engine, microbatch)) };
+  };
   const known = await programs.get(() => `${what} ${key()}`, source);
   const { split, samples } = known.plan;
   const reason = split.splits ? split.coupled : split.reason;

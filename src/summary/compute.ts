@@ -80,7 +80,7 @@ async function gradientOn(
   random: Random,
 ): Promise<ValueAndGrad> {
   const target = objective(model, loss);
-  const source = gradientSource(target, batch);
+  const source = { ...gradientSource(target, batch), samples: batch && samplesOf(batch) };
   const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
   const own = await uploadBatch(engine, batch, plan, random);
   const outputs = await runOnce(engine, session, await variableTensors(engine, target.variables), own);
@@ -162,14 +162,14 @@ async function summaryAlong(
   const source = summarySource(target, groups, batch);
   const { checks, masks } = source.plan;
   const key = JSON.stringify({ groups, checks, masks });
-  const program = await sharedProgram(engine, source, key);
+  const parts = partsOf(source.plan, batch, engine, microbatch);
+  const program = await sharedProgram(engine, { ...source, samples: Math.max(...parts) }, key);
   if (microbatch !== undefined && !program.plan.split.splits)
     throw new OptionError(`microbatch: this loss cannot be split, since ${program.plan.split.reason}`);
   const besides = await compileRest(program.plan, (_, each) => sharedProgram(engine, each, key));
   const directions = await uploadDirections(engine, direction, groups);
   const tensors = { ...(await variableTensors(engine, target.variables)), ...directions };
   try {
-    const parts = partsOf(program.plan, batch, engine, microbatch);
     return await runSummary({ engine, program, ...besides, tensors, batch, parts, random, signal }, groups);
   } finally {
     engine.release(...Object.values(directions));

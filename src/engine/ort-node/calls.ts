@@ -28,6 +28,8 @@ export interface Upload extends Described {
 /** What the thread is asked, and what it answers. */
 export interface Calls {
   compile: { readonly asked: CompileCall; readonly answer: undefined };
+  /** Runs a model without inputs, for the shape of its one output. */
+  probe: { readonly asked: ProbeCall; readonly answer: Int32Array };
   run: { readonly asked: RunCall; readonly answer: Near };
   read: { readonly asked: Id; readonly answer: FloatData | Int32Array };
   /** Copies of tensors for another thread, or those that are not needed here any more themselves. */
@@ -37,10 +39,13 @@ export interface Calls {
   dispose: { readonly asked: Id; readonly answer: undefined };
 }
 
-interface CompileCall {
-  readonly session: Id;
+interface ProbeCall {
   readonly model: Uint8Array;
   readonly options: InferenceSession.SessionOptions;
+}
+
+interface CompileCall extends ProbeCall {
+  readonly session: Id;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
 }

@@ -39,6 +39,12 @@ export class OrtHost {
       this.#sessions.set(session, { session: await ort.InferenceSession.create(model, options), inputs, outputs });
       return undefined;
     },
+    probe: async ({ model, options }) => {
+      const session = await ort.InferenceSession.create(model, options);
+      const [found] = Object.values(await session.run({}));
+      await session.release();
+      return Int32Array.from(found!.dims);
+    },
     run: async ({ session, inputs, outputs, donated }) => {
       const compiled = this.#sessions.get(session)!;
       const given = inputs.map((id) => this.#tensors.get(id)!);

@@ -1,0 +1,203 @@
+import { concrete, countOf, type Dim, type Graph, isBatch, type Node, type Shape, sameDim } from "../graph/index.ts";
+import { sizeOf } from "../util/ndarray.ts";
+import type { Gemm } from "./gemm.ts";
+
+/**
+ * The engine's convolutions have a layout of their own, with channels in blocks of as many numbers as the processor works on
+ * at once. As convolutions by kernels of one entry they multiply matrices faster than its matrix products do. Here a matrix
+ * [rows, columns] in blocks is [columns / size, rows, size], and a stack of matrices a stack of such.
+ */
+export interface Blocking {
+  /** Columns in a block. */
+  readonly size: number;
+  /** How many samples runs have. */
+  readonly samples: number;
+}
+
+/** A factor of a product: a matrix or a stack of them, as it is or transposed. */
+export interface Factor {
+  readonly node: Node;
+  readonly transposed: boolean;
+}
+
+/** A product of matrices in blocks, and what the operator that gives it does besides. */
+export interface Product {
+  readonly left: Factor;
+  readonly right: Factor;
+  /** The length that is summed over. */
+  readonly inner: Dim;
+  readonly gemm: Gemm | undefined;
+}
+
+/** Which values of a graph are computed in blocks. */
+export interface Blocks {
+  readonly products: ReadonlyMap<Node, Product>;
+  /** The products, and what is computed from them entry by entry and read in blocks again. */
+  readonly values: ReadonlySet<Node>;
+  /** Products of whole tensors, entry by entry summed up, for which the order of entries does not matter. */
+  readonly contractions: ReadonlyMap<Node, Contraction>;
+  /** How many samples runs must have, if that matters. */
+  readonly samples: number | undefined;
+}
+
+/** Both factors as stacks: of what is multiplied entry by entry. */
+export interface Contraction {
+  readonly left: Node;
+  readonly right: Node;
+}
+
+/** What the operators that a graph is lowered to read. */
+export interface Reading {
+  readonly gemms: ReadonlyMap<Node, Gemm>;
+  readonly absorbed: ReadonlySet<Node>;
+  /** The inputs of a node that goes entry by entry. */
+  readonly operands: (node: Node) => readonly Node[];
+}
+
+/**
+ * Multiplications for each entry of factors and product from which on the product is faster in blocks, though all of them be
+ * put in blocks for it and back.
+ */
+const WORTH = 150;
+
+/** Finds what is faster in blocks; none if nothing is. */
+export function findBlocks({ nodes }: Graph, reading: Reading, blocking: Blocking): Blocks | undefined {
+  const products = worthwhile(nodes, reading, blocking);
+  if (products.size === 0) return undefined;
+  const values = new Set<Node>(products.keys());
+  for (const node of nodes)
+    if (!reading.absorbed.has(node) && follows(node, values, reading, blocking)) values.add(node);
+  const contractions = new Map<Node, Contraction>();
+  const read = new Set<Node>();
+  for (const node of nodes.toReversed()) {
+    const contraction = contractionOf(node, reading.gemms.get(node), values);
+    if (contraction) contractions.set(node, contraction);
+    if (!products.has(node) && !read.has(node)) values.delete(node);
+    for (const each of readInBlocks(node, values, products, contraction, reading)) read.add(each);
+  }
+  const isExact = [...products.values()].some(({ inner }) => isBatch(inner));
+  return { products, values, contractions, samples: isExact ? blocking.samples : undefined };
+}
+
+/** The products that are faster in blocks; those by the same right factor are as one. */
+function worthwhile(nodes: readonly Node[], { gemms, absorbed }: Reading, blocking: Blocking): Map<Node, Product> {
+  const found = nodes.flatMap((node) => {
+    const product = absorbed.has(node) ? undefined : productOf(node, gemms.get(node));
+    return product && fits(node, product, blocking) ? [{ node, product }] : [];
+  });
+  const rows = new Map<Node, number>();
+  for (const { node, product } of found) {
+    const length = lengthOf(node.shape.slice(0, -1), blocking.samples);
+    rows.set(product.right.node, (rows.get(product.right.node) ?? 0) + length);
+  }
+  const isWorth = ({ node, product: { right, inner } }: (typeof found)[number]): boolean => {
+    const lengths = [rows.get(right.node)!, lengthOf([inner], blocking.samples), node.shape.at(-1) as number];
+    return 1 / lengths.reduce((sum, length) => sum + 1 / length, 0) >= WORTH;
+  };
+  return new Map(found.filter(isWorth).map(({ node, product }) => [node, product]));
+}
+
+/** What a node reads in blocks, if it lies in them. */
+function readInBlocks(
+  node: Node,
+  values: ReadonlySet<Node>,
+  products: ReadonlyMap<Node, Product>,
+  contraction: Contraction | undefined,
+  { operands }: Reading,
+): readonly Node[] {
+  const product = products.get(node);
+  if (product) {
+    const factors = [product.left, product.right].flatMap(({ node, transposed }) => (transposed ? [] : [node]));
+    return product.gemm?.added ? [...factors, product.gemm.added] : factors;
+  }
+  if (contraction) return [contraction.left, contraction.right];
+  if (values.has(node)) return node.op.entrywise ? operands(node) : node.inputs;
+  return sumsRows(node) ? node.inputs : [];
+}
+
+/** Whether a node is a sum over the rows of matrices at least. */
+export function sumsRows({ op, inputs, attrs }: Node): boolean {
+  return op.name === "sum" && (attrs as { axes: readonly number[] }).axes.includes(inputs[0]!.shape.length - 2);
+}
+
+function productOf(node: Node, gemm: Gemm | undefined): Product | undefined {
+  if (gemm) {
+    const left = factorOf(gemm.left, gemm.transA === 1);
+    const right = factorOf(gemm.right, gemm.transB === 1);
+    return { left, right, gemm, inner: innerOf(left) };
+  }
+  const [x, y] = node.inputs as [Node, Node];
+  if (node.op.name !== "matmul" || y.shape.length !== 2) return undefined;
+  const left = factorOf(x, false);
+  return { left, right: factorOf(y, false), gemm, inner: innerOf(left) };
+}
+
+function factorOf(node: Node, transposed: boolean): Factor {
+  const isTransposed = !transposed && node.op.name === "permute" && node.shape.length === 2;
+  return isTransposed ? { node: node.inputs[0]!, transposed: true } : { node, transposed };
+}
+
+function innerOf({ node, transposed }: Factor): Dim {
+  return node.shape.at(transposed ? -2 : -1)!;
+}
+
+/** Whole blocks of channels are read in fours. */
+const CHANNELS = 4;
+
+/** Whether a product can be computed in blocks. */
+function fits(node: Node, { left, right, inner }: Product, { size, samples }: Blocking): boolean {
+  const columns = node.shape.at(-1)!;
+  if (isBatch(columns) || columns % size !== 0) return false;
+  if (isBatch(inner) ? lengthOf([inner], samples) % CHANNELS !== 0 : inner % size !== 0) return false;
+  return [left.node.shape, right.node.shape, node.shape].every((shape) => shape.filter(isBatch).length <= 1);
+}
+
+function lengthOf(shape: Shape, samples: number): number {
+  return sizeOf(concrete(shape, samples));
+}
+
+/** Whether a node can be computed in blocks, and most of what it reads lies there. */
+function follows(node: Node, values: ReadonlySet<Node>, { operands }: Reading, { size, samples }: Blocking): boolean {
+  if (values.has(node) || !isMatrix(node.shape, size)) return false;
+  if (!node.op.entrywise) return isMove(node) && node.inputs.every((x) => values.has(x));
+  let balance = 0;
+  for (const { shape, ...x } of operands(node).map((x) => ({ shape: x.shape, in: values.has(x) }))) {
+    if (hasMatrices(shape, node.shape)) balance += (x.in ? 1 : -1) * lengthOf(shape, samples);
+    else if (x.in) return false;
+  }
+  return balance > 0;
+}
+
+function isMatrix(shape: Shape, size: number): boolean {
+  const columns = shape.at(-1);
+  return shape.length >= 2 && typeof columns === "number" && columns % size === 0 && shape.filter(isBatch).length <= 1;
+}
+
+/** Whether two shapes end in the same matrix. */
+function hasMatrices(shape: Shape, of: Shape): boolean {
+  return shape.length >= 2 && [-1, -2].every((axis) => sameDim(shape.at(axis)!, of.at(axis)!));
+}
+
+/** Whether a node only puts matrices in another order, or together. */
+function isMove({ op, attrs, inputs, shape }: Node): boolean {
+  if (op.name === "reshape") return hasMatrices(inputs[0]!.shape, shape);
+  const moves = op.name === "concat" || op.name === "slice";
+  return moves && (attrs as { axis: number }).axis < shape.length - 2;
+}
+
+function contractionOf(node: Node, gemm: Gemm | undefined, values: ReadonlySet<Node>): Contraction | undefined {
+  if (!gemm || gemm.transA || !gemm.transB) return undefined;
+  const [left, right] = [gemm.left, gemm.right].map((x) => (x.op.name === "reshape" ? x.inputs[0]! : x)) as [
+    Node,
+    Node,
+  ];
+  const flat = (x: Node): boolean => sameDim(lastTwo(x.shape), node.op && gemm.left.shape[1]!);
+  const isWhole = hasMatrices(left.shape, right.shape) && flat(left);
+  return isWhole && values.has(left) && values.has(right) ? { left, right } : undefined;
+}
+
+/** The entries of a matrix, as one length. */
+function lastTwo(shape: Shape): Dim {
+  const count = countOf(shape.slice(-2));
+  return count.power === 0 ? count.factor : count;
+}
