@@ -13,7 +13,7 @@ import {
   type Session,
   type Tensors,
 } from "./engine.ts";
-import { blockModel, blockSizeOf } from "./ort-node/block-size.ts";
+import { blockModel, blockSizeOf, WORTH } from "./ort-node/blocks.ts";
 import { type Described, type Id, type Near, type Port, type RunCall, SMALL, type Upload } from "./ort-node/calls.ts";
 import { withRefusal } from "./ort-node/in-place.ts";
 import { withoutRewrites } from "./ort-node/rewrites.ts";
@@ -143,15 +143,13 @@ export class OrtNodeEngine implements Engine {
     const sideBySide = options.sideBySide ? Math.min(this.lanes, options.threads ?? this.threads) : 1;
     const run = sideBySide > 1 ? this.#runAbreast : this.#run;
     const { session, samples } = await this.#create(graph, options, sideBySide);
-    const sessions = [session];
     let other: Promise<Compiled> | undefined;
     const runOther: Session["run"] = async (inputs, donated = []) => {
       this.#checkSession(session);
-      other ??= this.#create(graph, { ...options, samples: undefined }, sideBySide).then((compiled) => {
-        sessions.push(compiled.session);
-        return compiled;
-      });
-      return await run.call(this, (await other).session, graph, inputs, donated);
+      other ??= this.#create(graph, { ...options, samples: undefined }, sideBySide);
+      const compiled = await other;
+      this.#checkSession(session);
+      return await run.call(this, compiled.session, graph, inputs, donated);
     };
     return {
       sideBySide,
@@ -160,7 +158,9 @@ export class OrtNodeEngine implements Engine {
           ? run.call(this, session, graph, inputs, donated)
           : runOther(inputs, donated),
       dispose: async () => {
-        for (const each of sessions) await this.#disposeSession(each, sideBySide);
+        await this.#disposeSession(session, sideBySide);
+        const compiled = await other?.catch(() => undefined);
+        if (compiled) await this.#disposeSession(compiled.session, sideBySide);
       },
     };
   }
@@ -197,7 +197,7 @@ export class OrtNodeEngine implements Engine {
       intraOpNumThreads: Math.floor(threads / sideBySide),
     };
     const tiled = tileGraph(graph);
-    const blocking = size && samples ? { size, samples } : undefined;
+    const blocking = size && samples ? { size, samples, worth: WORTH } : undefined;
     const lowered = lowerGraph(tiled.graph, this.precision, { convolutions, blocking });
     const model = encodeModel(withRefusal(lowered));
     const call = {

@@ -1,4 +1,4 @@
-import { concrete, countOf, type Dim, type Graph, isBatch, type Node, type Shape, sameDim } from "../graph/index.ts";
+import { concrete, type Dim, type Graph, isBatch, mergeDims, type Node, type Shape, sameDim } from "../graph/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import type { Gemm } from "./gemm.ts";
 
@@ -12,6 +12,8 @@ export interface Blocking {
   readonly size: number;
   /** How many samples runs have. */
   readonly samples: number;
+  /** Multiplications for each entry of its factors and itself from which on a product is faster in blocks. */
+  readonly worth: number;
 }
 
 /** A factor of a product: a matrix or a stack of them, as it is or transposed. */
@@ -54,12 +56,6 @@ export interface Reading {
   readonly operands: (node: Node) => readonly Node[];
 }
 
-/**
- * Multiplications for each entry of factors and product from which on the product is faster in blocks, though all of them be
- * put in blocks for it and back.
- */
-const WORTH = 150;
-
 /** Finds what is faster in blocks; none if nothing is. */
 export function findBlocks({ nodes }: Graph, reading: Reading, blocking: Blocking): Blocks | undefined {
   const products = worthwhile(nodes, reading, blocking);
@@ -70,7 +66,7 @@ export function findBlocks({ nodes }: Graph, reading: Reading, blocking: Blockin
   const contractions = new Map<Node, Contraction>();
   const read = new Set<Node>();
   for (const node of nodes.toReversed()) {
-    const contraction = contractionOf(node, reading.gemms.get(node), values);
+    const contraction = contractionOf(reading.gemms.get(node), values, blocking);
     if (contraction) contractions.set(node, contraction);
     if (!products.has(node) && !read.has(node)) values.delete(node);
     for (const each of readInBlocks(node, values, products, contraction, reading)) read.add(each);
@@ -92,7 +88,7 @@ function worthwhile(nodes: readonly Node[], { gemms, absorbed }: Reading, blocki
   }
   const isWorth = ({ node, product: { right, inner } }: (typeof found)[number]): boolean => {
     const lengths = [rows.get(right.node)!, lengthOf([inner], blocking.samples), node.shape.at(-1) as number];
-    return 1 / lengths.reduce((sum, length) => sum + 1 / length, 0) >= WORTH;
+    return 1 / lengths.reduce((sum, length) => sum + 1 / length, 0) >= blocking.worth;
   };
   return new Map(found.filter(isWorth).map(({ node, product }) => [node, product]));
 }
@@ -158,14 +154,20 @@ function lengthOf(shape: Shape, samples: number): number {
 
 /** Whether a node can be computed in blocks, and most of what it reads lies there. */
 function follows(node: Node, values: ReadonlySet<Node>, { operands }: Reading, { size, samples }: Blocking): boolean {
-  if (values.has(node) || !isMatrix(node.shape, size)) return false;
-  if (!node.op.entrywise) return isMove(node) && node.inputs.every((x) => values.has(x));
-  let balance = 0;
-  for (const { shape, ...x } of operands(node).map((x) => ({ shape: x.shape, in: values.has(x) }))) {
-    if (hasMatrices(shape, node.shape)) balance += (x.in ? 1 : -1) * lengthOf(shape, samples);
-    else if (x.in) return false;
-  }
-  return balance > 0;
+  if (values.has(node) || !isMatrix(node.shape, size) || !(node.op.entrywise || isMove(node))) return false;
+  const read = operands(node);
+  if (read.some((x) => values.has(x) && !hasMatrices(x.shape, node.shape))) return false;
+  return mostlyIn(
+    values,
+    read.filter(({ shape }) => hasMatrices(shape, node.shape)),
+    samples,
+  );
+}
+
+/** Whether more entries lie in blocks than do not. */
+function mostlyIn(values: ReadonlySet<Node>, nodes: readonly Node[], samples: number): boolean {
+  const balance = nodes.map((node) => (values.has(node) ? 1 : -1) * lengthOf(node.shape, samples));
+  return balance.reduce((sum, entries) => sum + entries, 0) > 0;
 }
 
 function isMatrix(shape: Shape, size: number): boolean {
@@ -185,19 +187,16 @@ function isMove({ op, attrs, inputs, shape }: Node): boolean {
   return moves && (attrs as { axis: number }).axis < shape.length - 2;
 }
 
-function contractionOf(node: Node, gemm: Gemm | undefined, values: ReadonlySet<Node>): Contraction | undefined {
+/** The factors of a product that sums over all entries of matrices, where that is to be read in blocks. */
+function contractionOf(
+  gemm: Gemm | undefined,
+  values: ReadonlySet<Node>,
+  { size, samples }: Blocking,
+): Contraction | undefined {
   if (!gemm || gemm.transA || !gemm.transB) return undefined;
-  const [left, right] = [gemm.left, gemm.right].map((x) => (x.op.name === "reshape" ? x.inputs[0]! : x)) as [
-    Node,
-    Node,
-  ];
-  const flat = (x: Node): boolean => sameDim(lastTwo(x.shape), node.op && gemm.left.shape[1]!);
-  const isWhole = hasMatrices(left.shape, right.shape) && flat(left);
-  return isWhole && values.has(left) && values.has(right) ? { left, right } : undefined;
-}
-
-/** The entries of a matrix, as one length. */
-function lastTwo(shape: Shape): Dim {
-  const count = countOf(shape.slice(-2));
-  return count.power === 0 ? count.factor : count;
+  const source = (x: Node): Node => (x.op.name === "reshape" ? x.inputs[0]! : x);
+  const [left, right] = [source(gemm.left), source(gemm.right)];
+  const isWhole = isMatrix(left.shape, size) && hasMatrices(left.shape, right.shape);
+  if (!isWhole || !sameDim(mergeDims(left.shape.slice(-2)), gemm.left.shape[1]!)) return undefined;
+  return mostlyIn(values, [left, right], samples) ? { left, right } : undefined;
 }

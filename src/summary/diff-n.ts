@@ -21,8 +21,8 @@ import { type NamedGroup, nameGroups } from "./groups.ts";
 import { WeightedMean } from "./mean.ts";
 import { peakSize } from "./memory.ts";
 import { canonical } from "./partition.ts";
-import { compileTotals, type PartScale, partSize, partsOf, runParts, sideBySide, takePacked } from "./run-parts.ts";
-import { MOST_VALUES, traceDirected, widest } from "./summary.ts";
+import { compileTotals, type PartScale, partSize, partsOf, runParts, scaleOf, takePacked } from "./run-parts.ts";
+import { MOST_VALUES, traceDirected } from "./summary.ts";
 
 /** Options of `diffN` and `diffNFullbatch`. */
 export interface DiffNOptions extends HgOptions {
@@ -153,7 +153,7 @@ function tensorSource(target: Objective, batch: Batch | undefined, along: Along)
   const { packed, terms } = deriveTensors(b, split.splits ? split.loss : loss, seeds, order);
   const graph = graphOf({ packed });
   const needs = { split, checks, masks };
-  const plan = { terms, ...needs, width: widest(graph), sideBySide: sideBySide(graph, needs) };
+  const plan = { terms, ...needs, ...scaleOf(graph, needs) };
   const samples = partSize(plan, batch ? samplesOf(batch) : 1, engine, microbatch);
   const values = peakSize(graph, samples);
   if (values > MOST_VALUES)

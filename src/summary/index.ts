@@ -34,6 +34,7 @@ export {
   runParts,
   sideBySide,
   uploadShare,
+  widest,
 } from "./run-parts.ts";
 export {
   compileRest,
@@ -43,5 +44,4 @@ export {
   type SummaryInputs,
   type SummaryPlan,
   summarySource,
-  widest,
 } from "./summary.ts";

@@ -53,30 +53,53 @@ type Sizing = Pick<Engine, "precision" | "lanes" | "tuning">;
 const MOST_COPIED = 2 ** 25;
 
 /** Whether to run the parts of a batch side by side: they have nothing to do with one another, nor much to be copied. */
-export function sideBySide({ inputs }: Graph, { split }: PartPlan): boolean {
-  const copied = inputs.reduce((sum, { node }) => {
+export function sideBySide(graph: Graph, { split }: PartPlan): boolean {
+  return split.splits && split.coupled === undefined && fixedEntries(graph) <= MOST_COPIED;
+}
+
+/** Entries of inputs that are the same for all samples: parameters and directions. */
+function fixedEntries({ inputs }: Graph): number {
+  return inputs.reduce((sum, { node }) => {
     const { factor, power } = countOf(node.shape);
     return power === 0 ? sum + factor : sum;
   }, 0);
-  return split.splits && split.coupled === undefined && copied <= MOST_COPIED;
 }
 
 /** What the samples of a part are chosen by. */
 export interface PartScale extends PartPlan {
   /** Real numbers that the widest stack of tangents holds for one sample. */
   readonly width: number;
+  /** Real numbers that every part reads anew: parameters and directions. */
+  readonly read: number;
   readonly sideBySide: boolean;
 }
 
+/** Those figures of a graph that is run for each part. */
+export function scaleOf(graph: Graph, plan: PartPlan): Pick<PartScale, "width" | "read" | "sideBySide"> {
+  return { width: widest(graph), read: fixedEntries(graph), sideBySide: sideBySide(graph, plan) };
+}
+
+/** The most real numbers that a value of a graph holds for one sample. */
+export function widest({ nodes }: Graph): number {
+  return nodes.reduce((width, { shape }) => {
+    const { factor, power } = countOf(shape);
+    return power === 1 ? Math.max(width, factor) : width;
+  }, 1);
+}
+
+/** So many times as many real numbers as the widest stack holds may be read anew for each part. */
+const MOST_READ = 8;
+
 /**
- * Samples in one part: as many as were the fastest, or as keep the stacks in cache, or fewer, so that all that runs side by side
- * has as many parts; the whole batch where it does not split.
+ * Samples in one part: as many as were the fastest, or as keep the stacks in cache, more where there are many parameters, or
+ * fewer, so that all that runs side by side has as many parts; the whole batch where it does not split.
  */
 export function partSize(plan: PartScale, samples: number, engine: Sizing, microbatch: number | undefined): number {
   if (!plan.split.splits) return samples;
   const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
   const measured = engine.tuning?.microbatches[plan.width];
-  const wanted = microbatch ?? measured ?? Math.max(1, Math.floor(STACK_BYTES / bytes));
+  const byRule = Math.max(STACK_BYTES / bytes, plan.read / (MOST_READ * plan.width));
+  const wanted = microbatch ?? measured ?? Math.max(1, Math.floor(byRule));
   const lanes = plan.sideBySide ? engine.lanes : 1;
   return Math.ceil(samples / (lanes * Math.ceil(samples / wanted / lanes)));
 }

@@ -10,7 +10,7 @@ import {
   specOf,
   variableInput,
 } from "../engine/index.ts";
-import { countOf, type Graph, GraphBuilder, type Node } from "../graph/index.ts";
+import { GraphBuilder, type Node } from "../graph/index.ts";
 import { broadcast, constant, equal, input, reshape, scalar, where } from "../ops/index.ts";
 import { NonFiniteError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
@@ -23,7 +23,7 @@ import {
   type PartInputs,
   type PartScale,
   runParts,
-  sideBySide,
+  scaleOf,
   takePacked,
 } from "./run-parts.ts";
 
@@ -134,16 +134,8 @@ export function summarySource(
   const [first, ...rest] = fits ? [whole] : severalPasses(b, loss, seeds, { samples, limit, order3 });
   const { graph, terms } = first!;
   const needs = { checks, masks, split };
-  const plan = { terms, rest, samples, ...needs, width: widest(graph), sideBySide: sideBySide(graph, needs) };
+  const plan = { terms, rest, samples, ...needs, ...scaleOf(graph, needs) };
   return { graph, plan, sideBySide: plan.sideBySide, ...(fits ? {} : LOW_MEMORY) };
-}
-
-/** The most real numbers that a value of a graph holds for one sample. */
-export function widest({ nodes }: Graph): number {
-  return nodes.reduce((width, { shape }) => {
-    const { factor, power } = countOf(shape);
-    return power === 1 ? Math.max(width, factor) : width;
-  }, 1);
 }
 
 /** Compiles what a summary needs beside its own program. */
