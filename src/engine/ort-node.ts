@@ -33,7 +33,7 @@ export interface OrtNodeOptions {
   readonly lowMemory?: boolean;
   /** Execution providers in the order of preference, `["cpu"]` by default; "cuda" needs onnxruntime-node's CUDA files. */
   readonly providers?: readonly string[];
-  /** What `tune` chose by measuring for a model. Without it everything is as the rules say, and the same on every machine. */
+  /** What `tune` chose by measuring for a model. Without it everything is as the rules say. */
   readonly tuning?: Tuning | undefined;
 }
 

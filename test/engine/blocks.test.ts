@@ -85,6 +85,7 @@ const OPERATIONS: readonly Operation[] = [
   // What an operator of the engine does besides its product.
   { from: ["matrix", "weight"], to: "matrix", make: (b, x, w) => o.add(b, o.matmul(b, x, w), row(b, x)) },
   { from: ["matrix", "weight"], to: "matrix", make: (b, x, w) => o.sub(b, x, o.scale(b, o.matmul(b, x, w), 0.1)) },
+  { from: ["matrix", "weight"], to: "matrix", make: (b, x, w) => o.sub(b, o.matmul(b, x, w), x) },
   // One by one: with whole values, rows, columns and numbers.
   ...each((b, x, y) => o.mul(b, x, y)),
   ...each((b, x, y) => o.sub(b, o.scale(b, x, 0.5), y)),
