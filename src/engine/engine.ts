@@ -39,7 +39,7 @@ export interface CompileOptions {
    */
   readonly sideBySide?: boolean;
   /**
-   * How many samples most runs will have: for these, products of matrices are written as is the fastest. Runs with others give
+   * How many samples most runs will have: for these, products and convolutions are written as is the fastest. Runs with others give
    * the same, more slowly; what they need is compiled with the first of them. Unknown by default.
    */
   readonly samples?: number | undefined;

@@ -177,12 +177,12 @@ export class OrtNodeEngine implements Engine {
     this.#sessions.clear();
   }
 
-  /** Channels in a block, found out once. */
-  #blocks(): Promise<number | undefined> {
+  /** Channels in a block, found out once; undefined where the engine has no operators on blocks, and refuses them. */
+  blockSize(): Promise<number | undefined> {
     const options = { ...this.#options, intraOpNumThreads: 1 };
     const isKnown = this.precision === "float32" && options.executionProviders?.[0] === "cpu";
     this.#blockSize ??= isKnown
-      ? this.#threads.call(0, "probe", { model: blockModel(), options }).then(blockSizeOf)
+      ? this.#threads.call(0, "probe", { model: blockModel(), options }).then(blockSizeOf, () => undefined)
       : Promise.resolve(undefined);
     return this.#blockSize;
   }
@@ -190,15 +190,14 @@ export class OrtNodeEngine implements Engine {
   async #create(graph: Graph, asked: CompileOptions, sideBySide: number): Promise<Compiled> {
     const { lowMemory, threads = this.threads, convolutions = this.tuning?.convolutions, samples } = asked;
     const session = this.#name();
-    const size = samples === undefined ? undefined : await this.#blocks();
+    const target = { precision: this.precision, blockSize: await this.blockSize(), samples };
     const options = {
       ...this.#options,
       ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }),
       intraOpNumThreads: Math.floor(threads / sideBySide),
     };
     const tiled = tileGraph(graph);
-    const blocking = size && samples ? { size, samples, worth: WORTH } : undefined;
-    const lowered = lowerGraph(tiled.graph, this.precision, { convolutions, blocking });
+    const lowered = lowerGraph(tiled.graph, target, { convolutions, worth: WORTH });
     const model = encodeModel(withRefusal(lowered));
     const call = {
       session,

@@ -2,11 +2,13 @@ import type { Graph, Node } from "../graph/index.ts";
 import type { ConvAttrs, ConvInputAttrs, ConvWeightAttrs } from "../ops/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { sizeOf } from "../util/ndarray.ts";
-import type { Lower, Lowering, Precision } from "./lowering.ts";
+import { convByBlocks, fitsBlocks, fitsWeightBlocks, isWorthBlocks, weightByBlocks } from "./conv-blocks.ts";
+import type { Lower, Lowering, Target } from "./lowering.ts";
 import {
   type Convolution,
   convByTaps,
   convByWindows,
+  isPadded,
   spatial,
   weightByColumns,
   weightByTaps,
@@ -17,7 +19,7 @@ import {
 /** One way to write a primitive. */
 interface Form<A> {
   /** Whether it can be written so. */
-  readonly fits: (node: Node<A>, precision: Precision) => boolean;
+  readonly fits: (node: Node<A>, target: Target) => boolean;
   readonly write: Lower<A>;
 }
 
@@ -25,7 +27,7 @@ interface Form<A> {
 interface Forms<A> {
   readonly forms: Readonly<Record<string, Form<A>>>;
   /** The form where none was chosen by measuring. */
-  readonly rule: (node: Node<A>, precision: Precision) => string;
+  readonly rule: (node: Node<A>, target: Target) => string;
 }
 
 /** Channels from which on matrix products over channels alone are worth while. */
@@ -39,38 +41,46 @@ const FEW_PLACES = 16;
 
 const ungrouped = ({ attrs }: Node<ConvAttrs>): boolean => attrs.groups === 1;
 /** The engine has its own convolutions in float32 only. */
-const inSingle = (_: Node, precision: Precision): boolean => precision === "float32";
+const inSingle = (_: Node, { precision }: Target): boolean => precision === "float32";
 /** As fast as others nowhere, but right everywhere. */
-const inDouble = (_: Node, precision: Precision): boolean => precision === "float64";
+const inDouble = (_: Node, { precision }: Target): boolean => precision === "float64";
 
 const results: Forms<ConvAttrs> = {
   forms: {
     conv: { fits: inSingle, write: (to, node, [x, w]) => engineConv(to, resultsForm(node), x!, w!) },
     taps: { fits: ungrouped, write: (to, node, [x, w]) => convByTaps(to, resultsForm(node), x!, w!) },
+    blocks: {
+      fits: (node, target) => fitsBlocks(target, resultsForm(node)),
+      write: (to, node, [x, w]) => convByBlocks(to, resultsForm(node), x!, w!),
+    },
     windows: { fits: inDouble, write: (to, node, [x, w]) => convByWindows(to, resultsForm(node), x!, w!) },
   },
-  rule: (node, precision) => resultsRule(resultsForm(node), precision),
+  rule: (node, target) => resultsRule(resultsForm(node), target),
 };
 
 const images: Forms<ConvInputAttrs> = {
   forms: {
     transposed: { fits: inSingle, write: convTranspose },
     "turned conv": {
-      fits: (node, precision) => inSingle(node, precision) && isPadded(turnedForm(node)),
+      fits: (node, target) => inSingle(node, target) && isPadded(turnedForm(node)),
       write: turnedBy((to, form, z, w) => engineConv(to, form, z, turned(to, form, exchanged(to, form, w)))),
     },
     "turned taps": { fits: ungrouped, write: turnedBy(convByTaps) },
+    "turned blocks": {
+      fits: (node, target) => fitsBlocks(target, turnedForm(node)),
+      write: turnedBy(convByBlocks),
+    },
     "turned windows": {
       fits: inDouble,
       write: turnedBy((to, form, z, w) => convByWindows(to, form, z, exchanged(to, form, w))),
     },
   },
-  rule: (node, precision) => {
+  rule: (node, target) => {
     const { groups, stride } = node.attrs;
     const form = turnedForm(node);
     const isWide = groups === 1 && Math.min(form.channels, form.outputs) >= WIDE;
     const asConv = isWide && stride.every((step) => step === 1) && isPadded(form);
-    return asConv || precision === "float64" ? `turned ${resultsRule(form, precision)}` : "transposed";
+    return asConv || target.precision === "float64" ? `turned ${resultsRule(form, target)}` : "transposed";
   },
 };
 
@@ -78,18 +88,23 @@ const weights: Forms<ConvWeightAttrs> = {
   forms: {
     taps: { fits: ungrouped, write: (to, node, [x, z]) => weightByTaps(to, weightsForm(node), x!, z!) },
     windows: { fits: () => true, write: (to, node, [x, z]) => weightByWindows(to, weightsForm(node), x!, z!) },
-    exchanged: { fits: (node, precision) => inSingle(node, precision) && ungrouped(node), write: exchangedConv },
+    blocks: {
+      fits: (node, target) => fitsWeightBlocks(target, weightsForm(node)),
+      write: (to, node, [x, z]) => weightByBlocks(to, weightsForm(node), x!, z!),
+    },
+    exchanged: { fits: (node, target) => inSingle(node, target) && ungrouped(node), write: exchangedConv },
     columns: { fits: ungrouped, write: (to, node, [x, z]) => weightByColumns(to, weightsForm(node), x!, z!, 0) },
     rows: {
       fits: (node) => ungrouped(node) && node.attrs.kernel.length > 1,
       write: (to, node, [x, z]) => weightByColumns(to, weightsForm(node), x!, z!, node.attrs.kernel.length - 1),
     },
   },
-  rule: (node, precision) => {
-    const { channels, outputs, kernel } = weightsForm(node);
+  rule: (node, target) => {
+    const form = weightsForm(node);
+    const { channels, outputs, kernel } = form;
     if (!ungrouped(node)) return "windows";
-    if (channels >= WIDE) return "taps";
-    return precision === "float32" && outputs < MANY_OUTPUTS * sizeOf(kernel) ? "exchanged" : "windows";
+    if (channels >= WIDE) return fitsWeightBlocks(target, form) ? "blocks" : "taps";
+    return target.precision === "float32" && outputs < MANY_OUTPUTS * sizeOf(kernel) ? "exchanged" : "windows";
   },
 };
 
@@ -102,9 +117,9 @@ export const convWeight = lowerBy(weights);
 function lowerBy<A>({ forms, rule }: Forms<A>): Lower<A> {
   return (to, node, inputs) => {
     const key = keyOf(node);
-    const name = to.convolutions[key] ?? rule(node, to.precision);
+    const name = to.convolutions[key] ?? rule(node, to);
     const form = Object.hasOwn(forms, name) ? forms[name] : undefined;
-    if (!form?.fits(node, to.precision))
+    if (!form?.fits(node, to))
       throw new OptionError(`tuning: ${key} cannot be written as "${name}" in ${to.precision}`);
     return form.write(to, node, inputs);
   };
@@ -121,14 +136,14 @@ export interface ConvolutionChoice {
 }
 
 /** The convolutions of a graph, each once. */
-export function convolutionsOf(graph: Graph, precision: Precision): ConvolutionChoice[] {
+export function convolutionsOf(graph: Graph, target: Target): ConvolutionChoice[] {
   const found = new Map<string, ConvolutionChoice>();
   for (const node of graph.nodes) {
     const entry = table[node.op.name as keyof typeof table] as Forms<unknown> | undefined;
     if (!entry) continue;
     const key = keyOf(node);
-    const forms = Object.entries(entry.forms).flatMap(([name, { fits }]) => (fits(node, precision) ? [name] : []));
-    if (!found.has(key)) found.set(key, { key, node, rule: entry.rule(node, precision), forms });
+    const forms = Object.entries(entry.forms).flatMap(([name, { fits }]) => (fits(node, target) ? [name] : []));
+    if (!found.has(key)) found.set(key, { key, node, rule: entry.rule(node, target), forms });
   }
   return [...found.values()];
 }
@@ -144,18 +159,22 @@ function resultsForm({ attrs, inputs, shape }: Node<ConvAttrs>): Convolution {
   const [outputs, perGroup, ...kernel] = inputs[1]!.shape as number[];
   const places = shape.slice(2) as number[];
   const channels = perGroup! * attrs.groups;
-  return { window: attrs, groups: attrs.groups, channels, outputs: outputs!, kernel, places };
+  const images = inputs[0]!.shape;
+  return { window: attrs, groups: attrs.groups, images, channels, outputs: outputs!, kernel, places };
 }
 
 function weightsForm({ attrs, inputs: [images, results], shape }: Node<ConvWeightAttrs>): Convolution {
   const { groups, kernel } = attrs;
   const channels = images!.shape[1] as number;
-  return { window: attrs, groups, channels, outputs: shape[0] as number, kernel, places: spatial(results!) };
+  const [outputs, places] = [shape[0] as number, spatial(results!)];
+  return { window: attrs, groups, images: images!.shape, channels, outputs, kernel, places };
 }
 
-function resultsRule({ groups, channels, places }: Convolution, precision: Precision): string {
+function resultsRule(form: Convolution, target: Target): string {
+  if (fitsBlocks(target, form) && isWorthBlocks(target, form)) return "blocks";
+  const { groups, channels, places } = form;
   if (groups === 1 && channels >= WIDE && sizeOf(places) <= FEW_PLACES) return "taps";
-  return precision === "float64" ? "windows" : "conv";
+  return target.precision === "float64" ? "windows" : "conv";
 }
 
 /** https://onnx.ai/onnx/operators/onnx__Conv.html */
@@ -188,17 +207,13 @@ function turnedForm({ attrs, inputs: [results, weights] }: Node<ConvInputAttrs>)
   return {
     window: { stride: stride.map(() => 1), before: ahead, after: behind, dilation },
     groups,
+    images: [results!.shape[0]!, outputs!, ...places.map((count, i) => count * stride[i]!)],
     channels: outputs!,
     outputs: perGroup! * groups,
     kernel,
     places: size,
     backwards: true,
   };
-}
-
-/** Whether no padding is below 0, which the engine's own convolution would refuse. */
-function isPadded({ window: { before, after } }: Convolution): boolean {
-  return [...before, ...after].every((amount) => amount >= 0);
 }
 
 /** Images with stride − 1 zeros after each entry. */

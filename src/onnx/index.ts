@@ -1,18 +1,17 @@
 import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape, type TensorType } from "../graph/index.ts";
 import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
 import { Blocked } from "./blocked.ts";
-import { type Blocking, findBlocks } from "./blocks.ts";
+import { findBlocks } from "./blocks.ts";
 import { countUses, findGemms, lowerGemm } from "./gemm.ts";
-import { type ConvolutionForms, type Lower, Lowering, OWN, type Precision } from "./lowering.ts";
+import { type ConvolutionForms, type Lower, Lowering, OWN, type Target } from "./lowering.ts";
 import type { OnnxGraph, OnnxValue } from "./model-proto.ts";
 import { findQuotients } from "./quotient.ts";
 import { lowerSums } from "./scan.ts";
 import { lowerings } from "./table.ts";
 
 export { NCHWC } from "./blocked.ts";
-export type { Blocking } from "./blocks.ts";
 export { type ConvolutionChoice, convolutionsOf } from "./conv.ts";
-export { type ConvolutionForms, elementOf, OWN, type Precision } from "./lowering.ts";
+export { type ConvolutionForms, elementOf, OWN, type Precision, type Target } from "./lowering.ts";
 export { type ElementType, encodeModel, type OnnxGraph } from "./model-proto.ts";
 export { type Rows, type TiledGraph, tileGraph } from "./tiles.ts";
 
@@ -27,8 +26,8 @@ const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute
 /** How a graph is to be written; by rule where nothing is said. */
 export interface LowerOptions {
   readonly convolutions?: ConvolutionForms | undefined;
-  /** Where the engine has operators on matrices in blocks. */
-  readonly blocking?: Blocking | undefined;
+  /** From which worth on products of matrices are written in blocks (see `Blocking`); none are by default. */
+  readonly worth?: number;
 }
 
 /** A graph in ONNX's operators. */
@@ -41,11 +40,12 @@ export interface Lowered extends OnnxGraph {
  * Writes a graph in ONNX's operators; real numbers are of the given precision, the batch axis stays symbolic.
  * @throws OptionError where a convolution cannot be written in the form that is asked for
  */
-export function lowerGraph(graph: Graph, precision: Precision, options: LowerOptions = {}): Lowered {
-  const { convolutions, blocking } = options;
-  const to = new Lowering(precision, convolutions);
+export function lowerGraph(graph: Graph, target: Target, { convolutions, worth }: LowerOptions = {}): Lowered {
+  const { precision, blockSize, samples } = target;
+  const to = new Lowering(target, convolutions);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);
-  if (graph.ahead) lowerSums(to, graph.ahead, lowerGraph(graph.ahead.graph, precision, { convolutions }));
+  if (graph.ahead)
+    lowerSums(to, graph.ahead, lowerGraph(graph.ahead.graph, { precision, blockSize }, { convolutions }));
   const uses = countUses(graph);
   const { gemms, absorbed } = findGemms(graph, uses, precision);
   const quotients = findQuotients(graph, uses);
@@ -58,6 +58,7 @@ export function lowerGraph(graph: Graph, precision: Precision, options: LowerOpt
     quotients.has(node)
       ? to.emit("Div", inputs)
       : (lowerings[node.op.name as Primitive] as Lower<unknown>)(to, node, inputs);
+  const blocking = blockSize && samples && worth !== undefined ? { size: blockSize, samples, worth } : undefined;
   const blocks = blocking && findBlocks(graph, { gemms, absorbed, operands }, blocking);
   const lowered = new Map<Node, string>();
   const lower = (node: Node): string => {
@@ -88,7 +89,14 @@ export function lowerGraph(graph: Graph, precision: Precision, options: LowerOpt
   const inputs = graph.inputs.map(({ name, node }) => valueInfo(to, name, node));
   const plain = [...lowered].map(([{ dtype, shape }, name]) => ({ name, dtype, shape }));
   const values = valuesBetween(to, [...plain, ...(blocked?.written ?? [])]);
-  return { nodes: to.nodes, initializers: to.initializers, inputs, outputs, values, samples: blocks?.samples };
+  return {
+    nodes: to.nodes,
+    initializers: to.initializers,
+    inputs,
+    outputs,
+    values,
+    samples: blocks?.samples ?? to.fixedSamples,
+  };
 }
 
 /**

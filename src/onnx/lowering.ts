@@ -13,24 +13,48 @@ export function elementOf(dtype: DType, precision: Precision): ElementType {
 /** How convolutions are to be written, form by convolution; those that it does not name are written by rule. */
 export type ConvolutionForms = Readonly<Record<string, string>>;
 
+/** What a graph is written for. */
+export interface Target {
+  readonly precision: Precision;
+  /** Channels in a block, where the engine has operators on channels in blocks. */
+  readonly blockSize?: number | undefined;
+  /** How many samples most runs will have, if that is known. */
+  readonly samples?: number | undefined;
+}
+
 /** The first character of every name that the lowering makes, so that none is that of an input. */
 export const OWN = "%";
 
 /** The ONNX program under construction; values are known by name. */
-export class Lowering {
+export class Lowering implements Target {
   readonly nodes: OnnxNode[] = [];
   readonly initializers: OnnxTensor[] = [];
   readonly precision: Precision;
+  readonly blockSize: number | undefined;
+  readonly samples: number | undefined;
   readonly convolutions: ConvolutionForms;
+  #isFixed = false;
   readonly #constants = new Map<string, string>();
   readonly #lengths = new Map<string, string>();
   /** Outside names of the results that have one. */
   readonly #outputs = new Map<string, string>();
   #sample: { name: string; axis: number; dim: BatchDim } | undefined;
 
-  constructor(precision: Precision, convolutions: ConvolutionForms = {}) {
+  constructor({ precision, blockSize, samples }: Target, convolutions: ConvolutionForms = {}) {
     this.precision = precision;
+    this.blockSize = blockSize;
+    this.samples = samples;
     this.convolutions = convolutions;
+  }
+
+  /** Says that all runs must have the number of samples that most have. */
+  fixSamples(): void {
+    this.#isFixed = true;
+  }
+
+  /** How many samples runs must have, where that is fixed. */
+  get fixedSamples(): number | undefined {
+    return this.#isFixed ? this.samples : undefined;
   }
 
   element(dtype: DType): ElementType {

@@ -8,7 +8,7 @@ test("all that operators give to one another has its shape, also where the batch
   const x = o.input(b, "x", [BATCH, 6]);
   const rows = o.exp(b, o.reshape(b, x, [{ factor: 2, power: 1 }, 3]));
   const pairs = o.matmul(b, rows, o.permute(b, rows, [1, 0]));
-  const graph = lowerGraph(graphOf({ total: o.sum(b, o.tanh(b, pairs)) }), "float32");
+  const graph = lowerGraph(graphOf({ total: o.sum(b, o.tanh(b, pairs)) }), { precision: "float32" });
 
   const shapes = new Map(graph.values.map(({ name, shape }) => [name, shape]));
   const between = graph.nodes.slice(0, -1);

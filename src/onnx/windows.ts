@@ -1,4 +1,4 @@
-import type { Node } from "../graph/index.ts";
+import type { Node, Shape } from "../graph/index.ts";
 import type { Window } from "../ops/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import type { Lowering } from "./lowering.ts";
@@ -8,6 +8,7 @@ import type { Attribute } from "./model-proto.ts";
 export interface Convolution {
   readonly window: Window;
   readonly groups: number;
+  readonly images: Shape;
   readonly channels: number;
   readonly outputs: number;
   readonly kernel: readonly number[];
@@ -19,6 +20,11 @@ export interface Convolution {
 /** The lengths of the axes after samples and channels. */
 export function spatial({ shape }: Node): number[] {
   return shape.slice(2) as number[];
+}
+
+/** Whether no padding is below 0, which the engine's own convolutions would refuse. */
+export function isPadded({ window: { before, after } }: Convolution): boolean {
+  return [...before, ...after].every((amount) => amount >= 0);
 }
 
 /** How a window moves, as attributes of ONNX operators. */
@@ -166,7 +172,7 @@ function sliceAt(
 }
 
 /** What an entry of the kernel meets along an axis of the padded image, at all places. */
-function stretch({ stride, dilation }: Window, axis: number, k: number, places: readonly number[]) {
+export function stretch({ stride, dilation }: Window, axis: number, k: number, places: readonly number[]) {
   const start = k * dilation[axis]!;
   return { start, stop: start + (places[axis]! - 1) * stride[axis]! + 1, step: stride[axis]! };
 }

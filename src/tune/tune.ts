@@ -13,7 +13,7 @@ import { thisMachine } from "../engine/ort-node/machine.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
 import { type Graph, GraphBuilder, graphOf, isBatch, type Node, printGraph } from "../graph/index.ts";
 import { type Loss, type Module, objective } from "../nn/index.ts";
-import { type ConvolutionChoice, convolutionsOf } from "../onnx/index.ts";
+import { type ConvolutionChoice, convolutionsOf, type Target } from "../onnx/index.ts";
 import { input, productFlops, slice } from "../ops/index.ts";
 import { SGDUpdater } from "../optim/index.ts";
 import { slopesSource } from "../optim/step-graph.ts";
@@ -150,13 +150,13 @@ class Tuner {
   threads: number;
   readonly forms: Record<string, string> = {};
   readonly gains = { threads: 1, convolutions: 1, microbatch: 1 };
-  readonly #engine: Engine;
+  readonly #engine: OrtNodeEngine;
   readonly #runs: DryRuns;
   readonly #watch: Watch;
   readonly #begun: number;
   readonly #seconds: number;
 
-  constructor(engine: Engine, watch: Watch, seconds: number, threads: number) {
+  constructor(engine: OrtNodeEngine, watch: Watch, seconds: number, threads: number) {
     this.#engine = engine;
     this.#runs = new DryRuns(engine);
     this.#watch = watch;
@@ -188,7 +188,7 @@ class Tuner {
 
   /** The fastest form of each convolution that has none yet, those with most work first. */
   async chooseForms(graph: Graph, samples: number, sideBySide: boolean): Promise<void> {
-    const choices = convolutionsOf(graph, this.#engine.precision)
+    const choices = convolutionsOf(graph, await this.#target(samples))
       .filter(({ key }) => !(key in this.forms))
       .map((choice) => ({ ...choice, graph: alone(choice.node) }))
       .sort((a, b) => productFlops(b.graph, 1) - productFlops(a.graph, 1));
@@ -205,10 +205,11 @@ class Tuner {
     sideBySide: boolean,
   ): Promise<string | undefined> {
     const names = [rule, ...forms.filter((name) => name !== rule)];
-    const inputs = await this.#runs.inputs(graph, samplesFor(graph, CONVOLUTION_FLOPS, most));
+    const samples = samplesFor(graph, CONVOLUTION_FLOPS, most);
+    const inputs = await this.#runs.inputs(graph, samples);
     const ways: Way[] = [];
     for (const name of names) {
-      const options = { threads: this.threads, convolutions: { [key]: name }, sideBySide };
+      const options = { threads: this.threads, convolutions: { [key]: name }, sideBySide, samples };
       const session = await this.#runs.compile(graph, options);
       ways.push({ name: `${key} as ${name}`, run: () => this.#runs.run(session, inputs) });
     }
@@ -244,8 +245,8 @@ class Tuner {
 
   /** Goes back to the rules' forms where those that are each the fastest are not so together. */
   async checkForms(gradient: GradientTrial): Promise<void> {
-    const { graph } = gradient;
-    const choices = convolutionsOf(graph, this.#engine.precision);
+    const { graph, batch } = gradient;
+    const choices = convolutionsOf(graph, await this.#target(samplesOf(batch)));
     const rules = Object.fromEntries(choices.map(({ key, rule }) => [key, rule]));
     if (choices.every(({ key, rule }) => (this.forms[key] ?? rule) === rule) || this.#isLate(1)) return;
     const ways: Way[] = [];
@@ -255,6 +256,11 @@ class Tuner {
     if (after <= before) this.gains.convolutions = after / before;
     else for (const { key, rule } of choices) if (key in this.forms) this.forms[key] = rule;
     await this.#runs.clear();
+  }
+
+  /** What graphs are written for, where runs have so many samples. */
+  async #target(samples: number): Promise<Target> {
+    return { precision: this.#engine.precision, blockSize: await this.#engine.blockSize(), samples };
   }
 
   /** The engine as it is with so many threads. */
@@ -271,9 +277,9 @@ class Tuner {
   ): Promise<Way> {
     const { graph, batch } = gradient;
     const shares = this.shares(gradient, options.threads);
-    const samples = samplesFor(graph, GRADIENT_FLOPS, samplesOf(batch));
-    const inputs = await this.#runs.inputs(graph, Math.ceil(samples / shares), batch);
-    const session = await this.#runs.compile(graph, { ...options, sideBySide: shares > 1 });
+    const samples = Math.ceil(samplesFor(graph, GRADIENT_FLOPS, samplesOf(batch)) / shares);
+    const inputs = await this.#runs.inputs(graph, samples, batch);
+    const session = await this.#runs.compile(graph, { ...options, sideBySide: shares > 1, samples });
     return { name, run: () => this.#runs.run(session, inputs) };
   }
 

@@ -32,7 +32,7 @@ async function blockSize(): Promise<number | undefined> {
 
 /** A graph with all products in blocks that can be, for runs of so many samples. */
 function inBlocks(graph: Graph, samples: number): Lowered {
-  return lowerGraph(graph, "float32", { blocking: { size: SIZE!, samples, worth: 0 } });
+  return lowerGraph(graph, { precision: "float32", blockSize: SIZE!, samples }, { worth: 0 });
 }
 
 async function run(lowered: Lowered, graph: Graph, feeds: Arrays): Promise<Record<string, number[]>> {
@@ -195,8 +195,8 @@ here("values in blocks", () => {
     expect(products(inBlocks(product(WIDTH, WIDTH), 16))).toBe(1);
     expect(products(inBlocks(product(WIDTH + 1, WIDTH), 16))).toBe(0);
     expect(products(inBlocks(product(WIDTH, WIDTH + 1), 16))).toBe(0);
-    const blocking = { size: SIZE!, samples: 16, worth: 100 };
-    expect(products(lowerGraph(product(WIDTH, WIDTH), "float32", { blocking }))).toBe(0);
+    const target = { precision: "float32", blockSize: SIZE!, samples: 16 } as const;
+    expect(products(lowerGraph(product(WIDTH, WIDTH), target, { worth: 100 }))).toBe(0);
   });
 
   test("only a product over the samples fixes their number, and only one that fills blocks of channels", () => {

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { OrtNodeEngine } from "../../src/engine/ort-node.ts";
 import { BATCH, GraphBuilder } from "../../src/graph/index.ts";
-import { convolutionsOf } from "../../src/onnx/index.ts";
+import { type ConvolutionChoice, convolutionsOf } from "../../src/onnx/index.ts";
 import * as o from "../../src/ops/index.ts";
 import { OptionError } from "../../src/util/errors.ts";
 import { checkValue } from "../support/check-value.ts";
@@ -24,33 +25,47 @@ describe.each(native)("$label", ({ make, tolerance }: EngineUnderTest) => {
   const engine = make();
   afterAll(() => engine.dispose());
 
+  const blockSize = async (): Promise<number | undefined> =>
+    engine instanceof OrtNodeEngine ? await engine.blockSize() : undefined;
+
+  async function choiceOf(item: Item): Promise<ConvolutionChoice> {
+    return convolutionsOf(graphOfCase(item), { precision: engine.precision, blockSize: await blockSize() })[0]!;
+  }
+
   /** Asserts that a convolution has the oracle's value in every form that it can have. @returns the forms */
   async function checkForms(item: Item): Promise<readonly string[]> {
-    const [choice] = convolutionsOf(graphOfCase(item), engine.precision);
-    const { key, rule, forms } = choice!;
+    const { key, rule, forms } = await choiceOf(item);
     expect(forms).toContain(rule);
     for (const form of forms)
-      await checkValue(engine, { ...item, name: `${key} as ${form}` }, tolerance, { convolutions: { [key]: form } });
+      for (const samples of [undefined, 3])
+        await checkValue(engine, { ...item, name: `${key} as ${form} for ${samples} samples` }, tolerance, {
+          convolutions: { [key]: form },
+          samples,
+        });
     return forms.map((form) => `${key.split(" ")[0]} ${form}`);
   }
 
   test("every form of every case has the oracle's value", async () => {
     const checked = new Set<string>();
     for (const item of cases) for (const form of await checkForms(item)) checked.add(form);
+    const hasBlocks = (await blockSize()) !== undefined;
     expect([...checked].sort()).toEqual(
       engine.precision === "float32"
         ? [
+            "conv blocks",
             "conv conv",
             "conv taps",
             "convInput transposed",
+            "convInput turned blocks",
             "convInput turned conv",
             "convInput turned taps",
+            "convWeight blocks",
             "convWeight columns",
             "convWeight exchanged",
             "convWeight rows",
             "convWeight taps",
             "convWeight windows",
-          ]
+          ].filter((form) => hasBlocks || !form.endsWith("blocks"))
         : [
             "conv taps",
             "conv windows",
@@ -75,7 +90,7 @@ describe.each(native)("$label", ({ make, tolerance }: EngineUnderTest) => {
 
   test("a form that a convolution cannot have is refused by name", async () => {
     const graph = graphOfCase(cases[0]!);
-    const { key } = convolutionsOf(graph, engine.precision)[0]!;
+    const { key } = await choiceOf(cases[0]!);
     for (const form of ["by hand", "toString"]) {
       const refused = engine.compile(graph, { convolutions: { [key]: form } });
       await expect(refused).rejects.toThrow(`tuning: ${key} cannot be written as "${form}" in ${engine.precision}`);

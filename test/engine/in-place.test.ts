@@ -12,7 +12,7 @@ beforeAll(async () => {
   const b = new GraphBuilder();
   const x = o.input(b, "x", [3]);
   const graph = graphOf({ double: o.scale(b, x, 2), total: o.sum(b, x) });
-  session = await InferenceSession.create(encodeModel(withRefusal(lowerGraph(graph, "float32"))));
+  session = await InferenceSession.create(encodeModel(withRefusal(lowerGraph(graph, { precision: "float32" }))));
 });
 afterAll(() => session.release());
 

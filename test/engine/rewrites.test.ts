@@ -25,7 +25,7 @@ const FULL = { optimization: { disable_specified_optimizers: SLOWER.join(";") } 
 async function rewritten(graph: Graph, extra: InferenceSession.SessionOptions["extra"] = FULL): Promise<Buffer> {
   const optimizedModelFilePath = join(folder, "rewritten.onnx");
   const options = { intraOpNumThreads: 1, logSeverityLevel: 3, optimizedModelFilePath, extra } as const;
-  const session = await InferenceSession.create(encodeModel(lowerGraph(graph, "float32")), options);
+  const session = await InferenceSession.create(encodeModel(lowerGraph(graph, { precision: "float32" })), options);
   await session.release();
   return await readFile(optimizedModelFilePath);
 }

@@ -145,6 +145,8 @@ function convolution(
   return { x: [samples, ...image], w, z: [samples, w[0]!, ...places], attrs, size, kernel };
 }
 
+const around = (width: number) => ({ before: [width, width], after: [width, width] });
+
 const convolutions = [
   ["a line", convolution([2, 5], [3, 2, 3])],
   ["an image", convolution([2, 4, 5], [3, 2, 3, 2])],
@@ -162,6 +164,12 @@ const convolutions = [
   ["several batches", convolution([1, 3, 3], [2, 1, 2, 2], { samples: batches(2) })],
   // Engines compute those with many channels in ways of their own; see src/onnx/conv.ts.
   ["many channels", convolution([16, 3, 2], [17, 16, 2, 2], { before: [1, 0], after: [0, 1] })],
+  ["blocks of channels", convolution([16, 3, 4], [32, 16, 3, 2], { before: [1, 0], after: [2, 1], dilation: [2, 1] })],
+  ["blocks of channels and batches", convolution([32, 2, 30], [16, 32, 2, 3], { samples: batches(2), ...around(1) })],
+  ["blocks of channels, stride", convolution([32, 6, 7], [32, 32, 3, 3], { stride: [2, 2], ...around(1) })],
+  ["blocks of channels, filled up", convolution([20, 3, 4], [36, 20, 2, 2])],
+  ["blocks of channels and places", convolution([3, 2, 17], [16, 3, 1, 2])],
+  ["blocks of channels, one entry", convolution([16, 9, 8], [16, 16, 1, 1])],
   ["many channels and places", convolution([17, 20], [16, 17, 3], { before: [2], after: [1] })],
   ["many channels, stride, dilation", convolution([16, 9], [16, 16, 2], { stride: [2], dilation: [3], after: [1] })],
   ["many channels, outside", convolution([16, 2], [16, 16, 2], { before: [2], after: [1] })],
