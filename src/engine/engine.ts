@@ -40,7 +40,7 @@ export interface CompileOptions {
   readonly sideBySide?: boolean;
   /**
    * How many samples most runs will have: for these, products and convolutions are written as is the fastest. Runs with others give
-   * the same, more slowly; what they need is compiled with the first of them. Unknown by default.
+   * the same: the first other number has a session of its own, all more of them a slower one. Each is compiled when needed. Unknown by default.
    */
   readonly samples?: number | undefined;
   /** Threads for all that runs at once, where the engine has threads; its own number by default. */

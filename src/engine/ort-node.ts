@@ -143,24 +143,26 @@ export class OrtNodeEngine implements Engine {
     const sideBySide = options.sideBySide ? Math.min(this.lanes, options.threads ?? this.threads) : 1;
     const run = sideBySide > 1 ? this.#runAbreast : this.#run;
     const { session, samples } = await this.#create(graph, options, sideBySide);
-    let other: Promise<Compiled> | undefined;
-    const runOther: Session["run"] = async (inputs, donated = []) => {
+    // What the first other number of samples needs, often that of the last part or batch, and what all others do.
+    const others = new Map<number | undefined, Promise<Compiled>>();
+    const runOther = async (count: number, inputs: Tensors, donated: readonly EngineTensor[]) => {
       this.#checkSession(session);
-      other ??= this.#create(graph, { ...options, samples: undefined }, sideBySide);
-      const compiled = await other;
+      const known = others.size === 0 || others.has(count) ? count : undefined;
+      if (!others.has(known)) others.set(known, this.#create(graph, { ...options, samples: known }, sideBySide));
+      const compiled = await others.get(known)!;
       this.#checkSession(session);
       return await run.call(this, compiled.session, graph, inputs, donated);
     };
     return {
       sideBySide,
-      run: (inputs, donated = []) =>
-        samples === undefined || samples === checkInputs(graph, inputs)
-          ? run.call(this, session, graph, inputs, donated)
-          : runOther(inputs, donated),
+      run: (inputs, donated = []) => {
+        const count = samples === undefined ? undefined : checkInputs(graph, inputs);
+        return count === samples ? run.call(this, session, graph, inputs, donated) : runOther(count!, inputs, donated);
+      },
       dispose: async () => {
         await this.#disposeSession(session, sideBySide);
-        const compiled = await other?.catch(() => undefined);
-        if (compiled) await this.#disposeSession(compiled.session, sideBySide);
+        for (const compiled of await Promise.allSettled(others.values()))
+          if (compiled.status === "fulfilled") await this.#disposeSession(compiled.value.session, sideBySide);
       },
     };
   }
