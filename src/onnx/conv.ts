@@ -51,7 +51,7 @@ const results: Forms<ConvAttrs> = {
     taps: { fits: ungrouped, write: (to, node, [x, w]) => convByTaps(to, resultsForm(node), x!, w!) },
     blocks: {
       fits: (node, target) => fitsBlocks(target, resultsForm(node)),
-      write: (to, node, [x, w]) => convByBlocks(to, resultsForm(node), x!, w!),
+      write: (to, node, [x, w]) => blocksOrTaps(to, resultsForm(node), x!, w!),
     },
     windows: { fits: inDouble, write: (to, node, [x, w]) => convByWindows(to, resultsForm(node), x!, w!) },
   },
@@ -68,7 +68,7 @@ const images: Forms<ConvInputAttrs> = {
     "turned taps": { fits: ungrouped, write: turnedBy(convByTaps) },
     "turned blocks": {
       fits: (node, target) => fitsBlocks(target, turnedForm(node)),
-      write: turnedBy(convByBlocks),
+      write: turnedBy(blocksOrTaps),
     },
     "turned windows": {
       fits: inDouble,
@@ -175,6 +175,12 @@ function resultsRule(form: Convolution, target: Target): string {
   const { groups, channels, places } = form;
   if (groups === 1 && channels >= WIDE && sizeOf(places) <= FEW_PLACES) return "taps";
   return target.precision === "float64" ? "windows" : "conv";
+}
+
+/** Blocks of small images need to be told how many samples there are. */
+function blocksOrTaps(to: Lowering, form: Convolution, x: string, w: string): string {
+  const isAlone = to.samples === undefined && sizeOf(form.places) <= FEW_PLACES;
+  return (isAlone ? convByTaps : convByBlocks)(to, form, x, w);
 }
 
 /** https://onnx.ai/onnx/operators/onnx__Conv.html */

@@ -53,6 +53,9 @@ const OPTIONS = ["precision", "threads", "hgBatch", "partition", "seconds"];
 const CONVOLUTION_FLOPS = 1e9;
 const GRADIENT_FLOPS = 5e9;
 
+/** Samples of a convolution are multiples of this: those that fill up blocks would look slow beside what they are for many. */
+const FULL = 16;
+
 /** The share of the time by which each is to have been measured; the rest is for the forms together. */
 const SHARES = { threads: 0.2, forms: 0.65, microbatch: 0.85 } as const;
 
@@ -205,7 +208,7 @@ class Tuner {
     sideBySide: boolean,
   ): Promise<string | undefined> {
     const names = [rule, ...forms.filter((name) => name !== rule)];
-    const samples = samplesFor(graph, CONVOLUTION_FLOPS, most);
+    const samples = Math.min(most, FULL * Math.ceil(samplesFor(graph, CONVOLUTION_FLOPS, most) / FULL));
     const inputs = await this.#runs.inputs(graph, samples);
     const ways: Way[] = [];
     for (const name of names) {
