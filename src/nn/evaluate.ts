@@ -104,7 +104,7 @@ function evaluationSource(target: Objective, batch: Batch, mode: Mode | undefine
   const { loss, output, checks, masks } = target.trace(b, data, mode);
   const labels = checks.filter((check) => check.kind === "range").find((check) => check.input === "y");
   const graph = graphOf({ loss, ...(output && labelCounts(b, output, data[1]!, labels?.except)) });
-  return { graph, plan: { checks, masks } };
+  return { graph, plan: { checks, masks }, samples: samplesOf(batch) };
 }
 
 /** How many labels count, and at how many of them the output is largest, for outputs [batch, classes, …]. */

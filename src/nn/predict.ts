@@ -76,7 +76,7 @@ export async function predict(model: Traceable, x: NDArray, options: PredictOpti
   if (isFloat(x)) checkFinite("predict x", x);
   return await inTurn(engine, async () => {
     const variables = variablesOf(model);
-    const program = await forwardProgram(engine, model, variables, x);
+    const program = await forwardProgram(engine, model, variables, x, Math.min(samples, batchSize));
     const random = new Random(seed);
     const parts: NDArray[] = [];
     for (let start = 0; start < samples; start += batchSize) {
@@ -95,6 +95,7 @@ function forwardProgram(
   model: Traceable,
   variables: ReadonlyMap<string, Variable>,
   x: NDArray,
+  samples: number,
 ): Promise<Program<Needs>> {
   const b = new GraphBuilder();
   const data = input(b, "x", [BATCH, ...x.shape.slice(1)], isFloat(x) ? "float" : "int");
@@ -109,7 +110,7 @@ function forwardProgram(
       `predict: the model's output must have the axis of samples in front, and there only; found ${formatShape(output.shape)}`,
     );
   const plan = { checks: trace.checks, masks: trace.masks };
-  return sharedProgram(engine, { graph: graphOf({ output }), plan }, JSON.stringify(plan));
+  return sharedProgram(engine, { graph: graphOf({ output }), plan, samples }, JSON.stringify(plan));
 }
 
 function joinParts(parts: readonly NDArray[]): NDArray {

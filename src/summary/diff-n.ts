@@ -160,7 +160,7 @@ function tensorSource(target: Objective, batch: Batch | undefined, along: Along)
     throw new OptionError(
       `order: order ${order} of ${groups.length} groups keeps ${values.toPrecision(3)} numbers at one time, at most ${MOST_VALUES} fit; take a lower order, fewer groups or a smaller batch`,
     );
-  return { graph, plan, sideBySide: plan.sideBySide };
+  return { graph, plan, sideBySide: plan.sideBySide, samples };
 }
 
 function shapeOf(groups: number, order: number): number[] {
