@@ -43,6 +43,8 @@ export interface CompileOptions {
    * the same: the first other number has a session of its own, all more of them a slower one. Each is compiled when needed. Unknown by default.
    */
   readonly samples?: number | undefined;
+  /** How many samples each part has of what the program adds up itself, in every run; unknown by default. */
+  readonly part?: number | undefined;
   /** Threads for all that runs at once, where the engine has threads; its own number by default. */
   readonly threads?: number;
   /** How convolutions are written, where the engine has several ways; as its own tuning says by default. */

@@ -190,7 +190,7 @@ export class OrtNodeEngine implements Engine {
   }
 
   async #create(graph: Graph, asked: CompileOptions, sideBySide: number): Promise<Compiled> {
-    const { lowMemory, threads = this.threads, convolutions = this.tuning?.convolutions, samples } = asked;
+    const { lowMemory, threads = this.threads, convolutions = this.tuning?.convolutions, samples, part } = asked;
     const session = this.#name();
     const target = { precision: this.precision, blockSize: await this.blockSize(), samples };
     const options = {
@@ -199,7 +199,7 @@ export class OrtNodeEngine implements Engine {
       intraOpNumThreads: Math.floor(threads / sideBySide),
     };
     const tiled = tileGraph(graph);
-    const lowered = lowerGraph(tiled.graph, target, { convolutions, worth: WORTH });
+    const lowered = lowerGraph(tiled.graph, target, { convolutions, part, worth: WORTH });
     const model = encodeModel(withRefusal(lowered));
     const call = {
       session,

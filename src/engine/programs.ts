@@ -18,6 +18,8 @@ export interface Source<T> {
   readonly sideBySide?: boolean;
   /** How many samples most runs will have, if that is known. */
   readonly samples?: number | undefined;
+  /** How many samples each part has of what it adds up itself, if all have so many. */
+  readonly part?: number | undefined;
 }
 
 /** Compiled graphs by key, all released together. */

@@ -104,6 +104,7 @@ const weights: Forms<ConvWeightAttrs> = {
     const { channels, outputs, kernel } = form;
     if (!ungrouped(node)) return "windows";
     if (channels >= WIDE) return fitsWeightBlocks(target, form) ? "blocks" : "taps";
+    if (target.samples !== undefined && fitsWeightBlocks(target, form) && outputs >= WIDE) return "blocks";
     return target.precision === "float32" && outputs < MANY_OUTPUTS * sizeOf(kernel) ? "exchanged" : "windows";
   },
 };

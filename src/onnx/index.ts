@@ -26,8 +26,10 @@ const ON_DEMAND: ReadonlySet<string> = new Set<Primitive>(["broadcast", "permute
 /** How a graph is to be written; by rule where nothing is said. */
 export interface LowerOptions {
   readonly convolutions?: ConvolutionForms | undefined;
+  /** Samples in each part of what the graph adds up ahead, if all parts are known to have so many. */
+  readonly part?: number | undefined;
   /** From which worth on products of matrices are written in blocks (see `Blocking`); none are by default. */
-  readonly worth?: number;
+  readonly worth?: number | undefined;
 }
 
 /** A graph in ONNX's operators. */
@@ -40,12 +42,15 @@ export interface Lowered extends OnnxGraph {
  * Writes a graph in ONNX's operators; real numbers are of the given precision, the batch axis stays symbolic.
  * @throws OptionError where a convolution cannot be written in the form that is asked for
  */
-export function lowerGraph(graph: Graph, target: Target, { convolutions, worth }: LowerOptions = {}): Lowered {
+export function lowerGraph(graph: Graph, target: Target, options: LowerOptions = {}): Lowered {
   const { precision, blockSize, samples } = target;
+  const { convolutions, worth, part } = options;
   const to = new Lowering(target, convolutions);
   for (const { name, node } of graph.inputs) to.offerBatch(name, node.shape);
-  if (graph.ahead)
-    lowerSums(to, graph.ahead, lowerGraph(graph.ahead.graph, { precision, blockSize }, { convolutions }));
+  if (graph.ahead) {
+    const inPart = { precision, blockSize, samples: part };
+    lowerSums(to, graph.ahead, lowerGraph(graph.ahead.graph, inPart, { convolutions, worth }));
+  }
   const uses = countUses(graph);
   const { gemms, absorbed } = findGemms(graph, uses, precision);
   const quotients = findQuotients(graph, uses);

@@ -283,13 +283,15 @@ export class Stepper {
     const spec = "gradient" in from ? undefined : specOf(batch);
     const cut = batch && spec && this.#cutOf(batch, spec);
     const kind = sourceOf(spec, cut, phase);
+    const part = kind.kind === "parts" ? cut?.parts?.[0] : undefined;
     const key = (): string => {
       if (kind.kind === "given") return kind.kind;
-      return kind.kind === "shares" ? `${kind.count} shares` : `${kind.kind} ${kind.spec.key} ${this.mode} ${phase}`;
+      if (kind.kind === "shares") return `${kind.count} shares`;
+      return `${kind.kind} ${kind.spec.key} ${this.mode} ${part ?? phase}`;
     };
     const program = await this.programs.get(
       () => `${what} ${key()}`,
-      () => ({ ...source(this.parts, kind), samples: batch && samplesOf(batch) }),
+      () => ({ ...source(this.parts, kind), samples: batch && samplesOf(batch), part }),
     );
     return { program, inputs: await this.#inputs(from, program.plan, cut) };
   }
@@ -347,9 +349,11 @@ export class Stepper {
   ): Promise<Record<string, EngineTensor>> {
     const { engine, random } = this;
     const spec = specOf(batch);
+    const [unit] = units ?? [];
+    const part = units?.every((each) => each === unit) ? unit : undefined;
     const program = await this.programs.get(
-      () => `share${units ? " in parts" : ""} ${spec.key} ${this.mode}`,
-      () => ({ ...shareSource(this.parts, spec, units !== undefined), samples: shares[0] }),
+      () => `share${units ? ` in parts of ${part}` : ""} ${spec.key} ${this.mode}`,
+      () => ({ ...shareSource(this.parts, spec, units !== undefined), samples: shares[0], part }),
     );
     const found: Record<string, EngineTensor> = {};
     const inputs = { engine, program, totals: undefined, tensors, batch, parts: shares, units, random };

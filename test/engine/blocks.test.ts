@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { InferenceSession, Tensor } from "onnxruntime-node";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { updaters } from "../../bench/work.ts";
-import { specOf } from "../../src/engine/index.ts";
+import { type Engine, specOf } from "../../src/engine/index.ts";
 import { blockModel, blockSizeOf } from "../../src/engine/ort-node/blocks.ts";
 import { OrtNodeEngine } from "../../src/engine/ort-node.ts";
 import { BATCH, type Builder, type Graph, GraphBuilder, type Node } from "../../src/graph/index.ts";
-import { losses, models, partition } from "../../src/index.ts";
+import { losses, models, nn, Optimizer, partition } from "../../src/index.ts";
 import { objective } from "../../src/nn/index.ts";
 import { encodeModel, type Lowered, lowerGraph, NCHWC, outputName } from "../../src/onnx/index.ts";
 import * as o from "../../src/ops/index.ts";
@@ -46,6 +46,22 @@ async function run(lowered: Lowered, graph: Graph, feeds: Arrays): Promise<Recor
   await session.release();
   const names = [...graph.outputs.keys()];
   return Object.fromEntries(names.map((name) => [name, Array.from(found[outputName(name)]!.data as Float32Array)]));
+}
+
+/** Of steps whose batches are cut into parts of 6, 3 and 2 samples in float32. */
+async function lossesOf(engine: Engine): Promise<number[]> {
+  nn.manualSeed(1);
+  const layers = [3, 16].map((channels) => new nn.Conv2d(channels, 2 * channels + 10, 3, { padding: 1 }));
+  const model = new nn.Sequential(layers[0]!, new nn.Tanh(), layers[1]!, new nn.AdaptiveAvgPool2d(1), new nn.Flatten());
+  const optimizer = await Optimizer.create(model, losses.nll, { updater: updaters.momentum(), lr: 0.1, engine });
+  const found: number[] = [];
+  for (const samples of [30, 27, 30, 26]) {
+    const pixels = Array.from({ length: samples * 3 * 28 * 28 }, (_, i) => Math.sin(i * i));
+    const labels = Array.from({ length: samples }, (_, i) => i % 42);
+    found.push((await optimizer.step({ x: real(pixels, [samples, 3, 28, 28]), y: whole(labels) })).loss!);
+  }
+  await optimizer.dispose();
+  return found;
 }
 
 const counted = ({ nodes }: Lowered, type: string): number => nodes.filter((node) => node.type === type).length;
@@ -229,6 +245,18 @@ here("values in blocks", () => {
       const found = await run(lowered, graph, feeds);
       for (const name of graph.outputs.keys()) assertClose(found[name]!, numbers(expected[name]), SUMMED, name);
     }
+  });
+
+  test("parts that a step adds up itself may have other numbers of samples from step to step", async () => {
+    const [engine, precise] = [
+      new OrtNodeEngine({ threads: 1 }),
+      new OrtNodeEngine({ precision: "float64", threads: 1 }),
+    ];
+    const compile = vi.spyOn(engine, "compile");
+    const [found, expected] = [await lossesOf(engine), await lossesOf(precise)];
+    assertClose(found, expected, { relative: 1e-4 }, "losses");
+    expect(compile.mock.calls.map(([, options]) => options?.part)).toEqual([6, 3, 2]);
+    for (const each of [engine, precise]) await each.dispose();
   });
 
   const [ROWS, LONG] = [512, 512];
