@@ -145,19 +145,25 @@ export class OrtNodeEngine implements Engine {
     const { session, samples } = await this.#create(graph, options, sideBySide);
     // What the first other number of samples needs, often that of the last part or batch, and what all others do.
     const others = new Map<number | undefined, Promise<Compiled>>();
+    const other = (count: number): Promise<Compiled> => {
+      const key = others.size === 0 || others.has(count) ? count : undefined;
+      const known = others.get(key) ?? this.#create(graph, { ...options, samples: key }, sideBySide);
+      others.set(key, known);
+      known.catch(() => others.delete(key));
+      return known;
+    };
     const runOther = async (count: number, inputs: Tensors, donated: readonly EngineTensor[]) => {
       this.#checkSession(session);
-      const known = others.size === 0 || others.has(count) ? count : undefined;
-      if (!others.has(known)) others.set(known, this.#create(graph, { ...options, samples: known }, sideBySide));
-      const compiled = await others.get(known)!;
+      const compiled = await other(count);
       this.#checkSession(session);
       return await run.call(this, compiled.session, graph, inputs, donated);
     };
     return {
       sideBySide,
-      run: (inputs, donated = []) => {
+      run: async (inputs, donated = []) => {
         const count = samples === undefined ? undefined : checkInputs(graph, inputs);
-        return count === samples ? run.call(this, session, graph, inputs, donated) : runOther(count!, inputs, donated);
+        if (count !== samples) return await runOther(count!, inputs, donated);
+        return await run.call(this, session, graph, inputs, donated);
       },
       dispose: async () => {
         await this.#disposeSession(session, sideBySide);

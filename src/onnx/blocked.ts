@@ -39,8 +39,7 @@ export class Blocked {
   /** Writes a node that lies in blocks, or reads what does, and names its value as it is; undefined for others. */
   lower(node: Node, gemm: Gemm | undefined): string | undefined {
     const { values, contractions } = this.#blocks;
-    const factors = contractions.get(node);
-    if (gemm && factors) return lowerGemm(this.#to, gemm, (each) => this.#factor(each, gemm));
+    if (gemm && contractions.has(node)) return this.#contraction(gemm);
     if (values.has(node)) return this.#fromBlocks(node);
     return sumsRows(node) && values.has(node.inputs[0]!) ? this.#sum(node) : undefined;
   }
@@ -117,7 +116,8 @@ export class Blocked {
     if (shape.length === 0) return value;
     if (rows === 1 || columns === 1) return this.#reshape(value, this.#shape(shape));
     if (dtype !== "float") {
-      const apart = this.#reshape(value, [...shape.slice(0, -1), ...this.#shape([1, columns])]);
+      const { size } = this.#blocking;
+      const apart = this.#reshape(value, [...shape.slice(0, -1), (columns as number) / size, size]);
       return this.#exchanged(apart, shape.length);
     }
     const image = this.#reshape(value, [this.#stack(node), 1, rows, columns]);
@@ -154,11 +154,13 @@ export class Blocked {
     return this.#reshape(sum, node.shape);
   }
 
-  /** A factor of a product that sums over all entries of matrices, in whatever order. */
-  #factor(node: Node, { left, right }: Gemm): string {
-    if (node !== left && node !== right) return this.#plain.lower(node);
-    const source = node.op.name === "reshape" ? node.inputs[0]! : node;
-    return this.#reshape(this.#inBlocks(source), node.shape);
+  /** A product that sums over all entries of matrices, in whatever order. */
+  #contraction(gemm: Gemm): string {
+    const factors = [gemm.left, gemm.right].map((node) => {
+      const source = node.op.name === "reshape" ? node.inputs[0]! : node;
+      return this.#reshape(this.#inBlocks(source), node.shape);
+    });
+    return lowerGemm(this.#to, gemm, gemm.added ? [...factors, this.#plain.lower(gemm.added)] : factors);
   }
 
   /** Rows of zeros after those of a right factor whose rows are samples, up to whole blocks of them. */

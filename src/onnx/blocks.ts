@@ -66,7 +66,7 @@ export function findBlocks({ nodes }: Graph, reading: Reading, blocking: Blockin
   const contractions = new Map<Node, Contraction>();
   const read = new Set<Node>();
   for (const node of nodes.toReversed()) {
-    const contraction = contractionOf(reading.gemms.get(node), values, blocking);
+    const contraction = products.has(node) ? undefined : contractionOf(reading.gemms.get(node), values, blocking);
     if (contraction) contractions.set(node, contraction);
     if (!products.has(node) && !read.has(node)) values.delete(node);
     for (const each of readInBlocks(node, values, products, contraction, reading)) read.add(each);
@@ -144,7 +144,7 @@ const CHANNELS = 4;
 function fits(node: Node, { left, right, inner }: Product, { size, samples }: Blocking): boolean {
   const columns = node.shape.at(-1)!;
   if (isBatch(columns) || columns % size !== 0) return false;
-  if (isBatch(inner) ? lengthOf([inner], samples) % CHANNELS !== 0 : inner % size !== 0) return false;
+  if (isBatch(inner) ? !left.transposed || lengthOf([inner], samples) % CHANNELS !== 0 : inner % size !== 0) return false;
   return [left.node.shape, right.node.shape, node.shape].every((shape) => shape.filter(isBatch).length <= 1);
 }
 

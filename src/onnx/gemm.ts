@@ -103,9 +103,12 @@ function withoutTranspose(node: Node): { node: Node; transposed: 0 | 1 } {
   return transposed ? { node: node.inputs[0]!, transposed: 1 } : { node, transposed: 0 };
 }
 
-/** Writes a product, of which `nameOf` names the operands. */
-export function lowerGemm(to: Lowering, { left, right, added, ...gemm }: Gemm, nameOf: (node: Node) => string): string {
-  const inputs = [left, right, ...(added ? [added] : [])].map(nameOf);
-  const [alpha, beta] = [{ float: gemm.alpha }, { float: gemm.beta }];
-  return to.emit("Gemm", inputs, { transA: gemm.transA, transB: gemm.transB, alpha, beta });
+/** Writes a product, from the names of its factors and of what is added. */
+export function lowerGemm(to: Lowering, { transA, transB, alpha, beta }: Gemm, operands: readonly string[]): string {
+  return to.emit("Gemm", operands, { transA, transB, alpha: { float: alpha }, beta: { float: beta } });
+}
+
+/** What a product reads, in the order of the operator. */
+export function operandsOfGemm({ left, right, added }: Gemm): readonly Node[] {
+  return added ? [left, right, added] : [left, right];
 }

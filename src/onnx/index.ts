@@ -2,7 +2,7 @@ import { formatDim, type Graph, isBatch, type Node, type Shape, sameShape, type 
 import { commonShape, type Primitive, unrepeated } from "../ops/index.ts";
 import { Blocked } from "./blocked.ts";
 import { findBlocks } from "./blocks.ts";
-import { countUses, findGemms, lowerGemm } from "./gemm.ts";
+import { countUses, findGemms, lowerGemm, operandsOfGemm } from "./gemm.ts";
 import { type ConvolutionForms, type Lower, Lowering, OWN, type Target } from "./lowering.ts";
 import type { OnnxGraph, OnnxValue } from "./model-proto.ts";
 import { findQuotients } from "./quotient.ts";
@@ -78,7 +78,7 @@ export function lowerGraph(graph: Graph, target: Target, options: LowerOptions =
     const gemm = gemms.get(node);
     const outOfBlocks = blocked?.lower(node, gemm);
     if (outOfBlocks) return outOfBlocks;
-    return gemm ? lowerGemm(to, gemm, lower) : apply(node, operands(node).map(lower));
+    return gemm ? lowerGemm(to, gemm, operandsOfGemm(gemm).map(lower)) : apply(node, operands(node).map(lower));
   };
   const packs = new Set([...graph.outputs.values()].filter(isPack));
   for (const node of graph.nodes) {

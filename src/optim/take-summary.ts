@@ -54,7 +54,7 @@ async function compile(
   const what = order3 ? "summary" : "summary without order3";
   const source = () => {
     const made = summarySource(objective, groups, batch, { mode, order3, parts });
-    return { ...made, samples: Math.max(...partsOf(made.plan, batch, engine, microbatch)) };
+    return { ...made, samples: partsOf(made.plan, batch, engine, microbatch)[0] };
   };
   const known = await programs.get(() => `${what} ${key()}`, source);
   const { split, samples } = known.plan;

@@ -163,7 +163,7 @@ async function summaryAlong(
   const { checks, masks } = source.plan;
   const key = JSON.stringify({ groups, checks, masks });
   const parts = partsOf(source.plan, batch, engine, microbatch);
-  const program = await sharedProgram(engine, { ...source, samples: Math.max(...parts) }, key);
+  const program = await sharedProgram(engine, { ...source, samples: parts[0] }, key);
   if (microbatch !== undefined && !program.plan.split.splits)
     throw new OptionError(`microbatch: this loss cannot be split, since ${program.plan.split.reason}`);
   const besides = await compileRest(program.plan, (_, each) => sharedProgram(engine, each, key));

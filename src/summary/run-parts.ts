@@ -16,7 +16,7 @@ import {
   uploadScalar,
 } from "../engine/index.ts";
 import { countOf, type Graph, graphOf } from "../graph/index.ts";
-import { BATCH_SIZE } from "../ops/index.ts";
+import { BATCH_SIZE, type Primitive } from "../ops/index.ts";
 import type { Batch, FloatData } from "../util/ndarray.ts";
 import type { Random } from "../util/random.ts";
 
@@ -69,14 +69,25 @@ function fixedEntries({ inputs }: Graph): number {
 export interface PartScale extends PartPlan {
   /** Real numbers that the widest stack of tangents holds for one sample. */
   readonly width: number;
-  /** Real numbers that every part reads anew: parameters and directions. */
-  readonly read: number;
+  /** Real numbers of the factors of products that are the same for all samples: parameters and directions. */
+  readonly factors: number;
   readonly sideBySide: boolean;
 }
 
 /** Those figures of a graph that is run for each part. */
-export function scaleOf(graph: Graph, plan: PartPlan): Pick<PartScale, "width" | "read" | "sideBySide"> {
-  return { width: widest(graph), read: fixedEntries(graph), sideBySide: sideBySide(graph, plan) };
+export function scaleOf(graph: Graph, plan: PartPlan): Pick<PartScale, "width" | "factors" | "sideBySide"> {
+  return { width: widest(graph), factors: fixedFactors(graph), sideBySide: sideBySide(graph, plan) };
+}
+
+const PRODUCTS: ReadonlySet<string> = new Set<Primitive>(["matmul", "conv", "convInput"]);
+
+function fixedFactors({ nodes }: Graph): number {
+  const read = nodes.flatMap(({ op, inputs }) => (PRODUCTS.has(op.name) ? inputs : []));
+  const factors = new Set(read.map((node) => (node.op.name === "permute" ? node.inputs[0]! : node)));
+  return [...factors].reduce((sum, { shape }) => {
+    const { factor, power } = countOf(shape);
+    return power === 0 ? sum + factor : sum;
+  }, 0);
 }
 
 /** The most real numbers that a value of a graph holds for one sample. */
@@ -87,8 +98,8 @@ export function widest({ nodes }: Graph): number {
   }, 1);
 }
 
-/** So many times as many real numbers as the widest stack holds may be read anew for each part. */
-const MOST_READ = 8;
+/** The widest stack should hold a share of the factors at least, which each part puts in blocks anew, where there are blocks. */
+const LEAST_SHARE = 1 / 8;
 
 /**
  * Samples in one part: as many as were the fastest, or as keep the stacks in cache, more where there are many parameters, or
@@ -98,7 +109,8 @@ export function partSize(plan: PartScale, samples: number, engine: Sizing, micro
   if (!plan.split.splits) return samples;
   const bytes = plan.width * (engine.precision === "float32" ? 4 : 8);
   const measured = engine.tuning?.microbatches[plan.width];
-  const byRule = Math.max(STACK_BYTES / bytes, plan.read / (MOST_READ * plan.width));
+  const least = engine.precision === "float32" ? (LEAST_SHARE * plan.factors) / plan.width : 0;
+  const byRule = Math.max(STACK_BYTES / bytes, least);
   const wanted = microbatch ?? measured ?? Math.max(1, Math.floor(byRule));
   const lanes = plan.sideBySide ? engine.lanes : 1;
   return Math.ceil(samples / (lanes * Math.ceil(samples / wanted / lanes)));

@@ -1,12 +1,11 @@
 import fc from "fast-check";
-import { InferenceSession, Tensor } from "onnxruntime-node";
+import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { describe, expect, test, vi } from "vitest";
 import { updaters } from "../../bench/work.ts";
 import { type Engine, specOf } from "../../src/engine/index.ts";
-import { blockModel, blockSizeOf } from "../../src/engine/ort-node/blocks.ts";
 import { OrtNodeEngine } from "../../src/engine/ort-node.ts";
-import { BATCH, type Builder, type Graph, GraphBuilder, type Node } from "../../src/graph/index.ts";
-import { losses, models, nn, Optimizer, partition } from "../../src/index.ts";
+import { BATCH, type Builder, formatShape, type Graph, GraphBuilder, type Node } from "../../src/graph/index.ts";
+import { losses, Module, models, nn, Optimizer, partition, type Tensor } from "../../src/index.ts";
 import { objective } from "../../src/nn/index.ts";
 import { encodeModel, type Lowered, lowerGraph, NCHWC, outputName } from "../../src/onnx/index.ts";
 import * as o from "../../src/ops/index.ts";
@@ -24,10 +23,10 @@ const SIZE = await blockSize();
 const here = describe.skipIf(SIZE === undefined);
 
 async function blockSize(): Promise<number | undefined> {
-  const session = await InferenceSession.create(blockModel(), OPTIONS);
-  const [found] = Object.values(await session.run({}));
-  await session.release();
-  return blockSizeOf(Int32Array.from(found!.dims));
+  const engine = new OrtNodeEngine({ threads: 1 });
+  const size = await engine.blockSize();
+  await engine.dispose();
+  return size;
 }
 
 /** A graph with all products in blocks that can be, for runs of so many samples. */
@@ -40,7 +39,7 @@ async function run(lowered: Lowered, graph: Graph, feeds: Arrays): Promise<Recor
   const given = graph.inputs.map(({ name, node }) => {
     const values = numbers(feeds[name]);
     const data = node.dtype === "int" ? BigInt64Array.from(values, BigInt) : Float32Array.from(values);
-    return [name, new Tensor(data as Float32Array, feeds[name]!.shape)];
+    return [name, new OrtTensor(data as Float32Array, feeds[name]!.shape)];
   });
   const found = await session.run(Object.fromEntries(given));
   await session.release();
@@ -98,6 +97,11 @@ const OPERATIONS: readonly Operation[] = [
   { from: ["weight", "weight"], to: "weight", make: product },
   { from: ["weight", "weight"], to: "weight", make: (b, x, w) => product(b, o.transposeLast(b, x), w) },
   { from: ["matrix", "matrix"], to: "weight", make: (b, x, y) => product(b, o.transposeLast(b, x), y) },
+  {
+    from: ["matrix", "matrix"],
+    to: "weight",
+    make: (b, x, y) => product(b, o.scale(b, o.transposeLast(b, x), 0.5), y),
+  },
   // What an operator of the engine does besides its product.
   { from: ["matrix", "weight"], to: "matrix", make: (b, x, w) => o.add(b, o.matmul(b, x, w), row(b, x)) },
   { from: ["matrix", "weight"], to: "matrix", make: (b, x, w) => o.sub(b, x, o.scale(b, o.matmul(b, x, w), 0.1)) },
@@ -108,6 +112,9 @@ const OPERATIONS: readonly Operation[] = [
   ...each((b, x) => o.add(b, x, row(b, x))),
   ...each((b, x) => o.sub(b, x, column(b, x))),
   ...each((b, x, y) => o.where(b, o.greater(b, x, y), x, y)),
+  ...each((b, x, y) =>
+    o.where(b, o.greater(b, o.input(b, `mask of ${formatShape(x.shape)}`, x.shape), o.scalar(b, 0)), x, y),
+  ),
   ...each((b, x, y) => o.mul(b, x, o.reciprocal(b, o.exp(b, o.tanh(b, y))))),
   { from: ["stack", "matrix"], to: "stack", make: (b, x, y) => o.mul(b, x, y) },
   // Other orders.
@@ -141,6 +148,7 @@ function ends(b: Builder, { matrix, stack, weight }: Readonly<Record<Kind, Node>
     "both stacks": o.sum(b, stack, [0, 1]),
     "pairs of one": pairs(stack, stack),
     "pairs of two": pairs(matrix, stack),
+    "pairs and the stack": o.add(b, pairs(stack, stack), o.slice(b, o.slice(b, weight, 0, 0, 2), 1, 0, 2)),
   };
 }
 
@@ -259,6 +267,45 @@ here("values in blocks", () => {
     for (const each of [engine, precise]) await each.dispose();
   });
 
+  test("models whose products in blocks read sums of products, and masks", async () => {
+    const linear = (): nn.Linear => new nn.Linear(512, 512);
+    class Gated extends Module {
+      readonly first = linear();
+      readonly second = linear();
+      readonly last = new nn.Linear(512, 3);
+      forward(x: Tensor): Tensor {
+        return this.last.forward(nn.where(x.gt(0), this.first.forward(x), this.second.forward(x)));
+      }
+    }
+    const residual = (): Module =>
+      new nn.Sequential(
+        linear(),
+        new nn.Residual(new nn.Sequential(linear(), new nn.Tanh(), linear())),
+        new nn.Linear(512, 3),
+      );
+    const samples = 512;
+    const x = real(
+      Array.from({ length: samples * 512 }, (_, i) => Math.sin(i * i)),
+      [samples, 512],
+    );
+    const batch = { x, y: whole(Array.from({ length: samples }, (_, i) => i % 3)) };
+    for (const make of [() => new Gated(), residual]) {
+      const found: number[][] = [];
+      for (const precision of ["float32", "float64"] as const) {
+        const engine = new OrtNodeEngine({ precision, threads: 1 });
+        nn.manualSeed(1);
+        const optimizer = await Optimizer.create(make(), losses.crossEntropy, {
+          updater: updaters.plain(),
+          lr: 0.1,
+          engine,
+        });
+        found.push([(await optimizer.step(batch)).loss!, (await optimizer.step(batch)).loss!]);
+        await engine.dispose();
+      }
+      assertClose(found[0]!, found[1]!, { relative: 1e-4 }, "losses");
+    }
+  });
+
   const [ROWS, LONG] = [512, 512];
   const b = new GraphBuilder();
   const left = o.input(b, "x", [BATCH, LONG]);
@@ -288,6 +335,7 @@ here("values in blocks", () => {
     expect(engine.sessions.live).toBe(0);
     await expect(program.run(feedsFor(graph, 7))).rejects.toThrow("this session was disposed");
     await expect(program.run(feedsFor(graph, ROWS))).rejects.toThrow("this session was disposed");
+    await expect(program.run({})).rejects.toThrow("input x is missing");
     for (const each of [engine, precise]) await each.dispose();
   });
 

@@ -12,7 +12,7 @@ const FEW = 4;
 /** A model whose output has as many channels as a block has. */
 export function blockModel(): Uint8Array {
   const image = { name: `${OWN}image`, element: "float32", shape: [1, FEW, 1, 1] } as const;
-  const [output] = [`${OWN}block`];
+  const output = `${OWN}block`;
   return encodeModel({
     nodes: [
       { type: `${NCHWC}.ReorderInput`, inputs: [image.name], outputs: [output], attributes: { channels_last: 0 } },
@@ -24,7 +24,7 @@ export function blockModel(): Uint8Array {
   });
 }
 
-/** How many channels a block has, by the shape of that output; undefined where the engine has no blocks. */
+/** How many channels a block has, by the shape of that output; undefined where none has several. */
 export function blockSizeOf(shape: Int32Array): number | undefined {
   const channels = shape[1]!;
   return channels > FEW ? channels : undefined;
