@@ -144,7 +144,8 @@ const CHANNELS = 4;
 function fits(node: Node, { left, right, inner }: Product, { size, samples }: Blocking): boolean {
   const columns = node.shape.at(-1)!;
   if (isBatch(columns) || columns % size !== 0) return false;
-  if (isBatch(inner) ? !left.transposed || lengthOf([inner], samples) % CHANNELS !== 0 : inner % size !== 0) return false;
+  if (isBatch(inner) ? !left.transposed || lengthOf([inner], samples) % CHANNELS !== 0 : inner % size !== 0)
+    return false;
   return [left.node.shape, right.node.shape, node.shape].every((shape) => shape.filter(isBatch).length <= 1);
 }
 
