@@ -1,7 +1,16 @@
 import { availableParallelism } from "node:os";
 import type { InferenceSession } from "onnxruntime-node";
 import { concrete, type DType, type Graph, type Node } from "../graph/index.ts";
-import { elementOf, encodeModel, lowerGraph, outputName, type Precision, type Rows, tileGraph } from "../onnx/index.ts";
+import {
+  elementOf,
+  encodeModel,
+  lowerGraph,
+  outputName,
+  type Precision,
+  type Rows,
+  TILE,
+  tileGraph,
+} from "../onnx/index.ts";
 import { DisposedError, GraphError, GrnewtError, invariant, OptionError } from "../util/errors.ts";
 import { checkArray, type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
 import {
@@ -199,12 +208,13 @@ export class OrtNodeEngine implements Engine {
     const { lowMemory, threads = this.threads, convolutions = this.tuning?.convolutions, samples, part } = asked;
     const session = this.#name();
     const target = { precision: this.precision, blockSize: await this.blockSize(), samples };
+    const intraOpNumThreads = Math.floor(threads / sideBySide);
     const options = {
       ...this.#options,
       ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }),
-      intraOpNumThreads: Math.floor(threads / sideBySide),
+      intraOpNumThreads,
     };
-    const tiled = tileGraph(graph);
+    const tiled = tileGraph(graph, TILE * intraOpNumThreads);
     const lowered = lowerGraph(tiled.graph, target, { convolutions, part, worth: WORTH });
     const model = encodeModel(withRefusal(lowered));
     const call = {

@@ -3,8 +3,8 @@ import { add, broadcast, input, permute, slice } from "../ops/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import { OWN } from "./lowering.ts";
 
-/** Entries of a tile by default: a few of them, of 512 KB each, stay in a processor's caches; more tiles mean more operators. */
-const TILE = 2 ** 17;
+/** Entries of a tile for each thread: a few, of 512 KB each, stay in the caches of a core; more tiles mean more operators. */
+export const TILE = 2 ** 17;
 
 /** Tiles of a tensor at most: compiling takes time that grows faster than their number. */
 const MOST_TILES = 64;
@@ -30,7 +30,7 @@ export interface TiledGraph {
  * and written where they lie. What depends on the batch is left alone.
  * @param tile the most entries in a tile of more than one row, where there are not too many of them.
  */
-export function tileGraph(graph: Graph, tile: number = TILE): TiledGraph {
+export function tileGraph(graph: Graph, tile: number): TiledGraph {
   const plan = planOf(graph, tile);
   if (plan.tiled.size === 0) return { graph, inputs: new Map(), outputs: new Map() };
   return new Tiling(graph, plan).result();

@@ -99,7 +99,7 @@ export function widest({ nodes }: Graph): number {
 }
 
 /** The widest stack should hold a share of the factors at least, which each part puts in blocks anew, where there are blocks. */
-const LEAST_SHARE = 1 / 8;
+const LEAST_SHARE = 1 / 10;
 
 /**
  * Samples in one part: as many as were the fastest, or as keep the stacks in cache, more where there are many parameters, or

@@ -11,7 +11,7 @@ import {
   graphOf,
   type Node,
 } from "../../src/graph/index.ts";
-import { type Rows, tileGraph } from "../../src/onnx/index.ts";
+import { type Rows, TILE, tileGraph } from "../../src/onnx/index.ts";
 import * as o from "../../src/ops/index.ts";
 import { sizeOf } from "../../src/util/ndarray.ts";
 import { assertClose } from "../support/close.ts";
@@ -166,7 +166,7 @@ describe("on ONNX Runtime", () => {
 
   test("rows of large tensors are read and written where they lie, run after run", async () => {
     const graph = checkedGraph(rule(new GraphBuilder()));
-    expect(tileGraph(graph).outputs.size).toBe(12);
+    expect(tileGraph(graph, TILE).outputs.size).toBe(12);
     const engine = new OrtNodeEngine({ threads: 1 });
     const program = await compiled(engine, graph);
     for (const batch of [2, 3, 2]) {
