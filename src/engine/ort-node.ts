@@ -197,8 +197,8 @@ export class OrtNodeEngine implements Engine {
   /** Channels in a block, found out once; undefined where the engine has no operators on blocks, and refuses them. */
   blockSize(): Promise<number | undefined> {
     const options = { ...this.#options, intraOpNumThreads: 1 };
-    const isKnown = this.precision === "float32" && options.executionProviders?.[0] === "cpu";
-    this.#blockSize ??= isKnown
+    const mayHave = this.precision === "float32" && options.executionProviders?.[0] === "cpu";
+    this.#blockSize ??= mayHave
       ? this.#threads.call(0, "probe", { model: blockModel(), options }).then(blockSizeOf, () => undefined)
       : Promise.resolve(undefined);
     return this.#blockSize;

@@ -1,5 +1,14 @@
 import { countOf, type Dim, isBatch, mergeDims, type Node, type Shape, type TensorType } from "../graph/index.ts";
-import { type Blocking, type Blocks, type Factor, type Product, sumsRows } from "./blocks.ts";
+import {
+  type Blocking,
+  type Blocks,
+  type Contraction,
+  type Factor,
+  lengthOf,
+  type Product,
+  sumsRows,
+  whole,
+} from "./blocks.ts";
 import { type Gemm, lowerGemm } from "./gemm.ts";
 import { type Lowering, reshapeTo } from "./lowering.ts";
 
@@ -39,7 +48,8 @@ export class Blocked {
   /** Writes a node that lies in blocks, or reads what does, and names its value as it is; undefined for others. */
   lower(node: Node, gemm: Gemm | undefined): string | undefined {
     const { values, contractions } = this.#blocks;
-    if (gemm && contractions.has(node)) return this.#contraction(gemm);
+    const contraction = contractions.get(node);
+    if (gemm && contraction) return this.#contraction(gemm, contraction);
     if (values.has(node)) return this.#fromBlocks(node);
     return sumsRows(node) && values.has(node.inputs[0]!) ? this.#sum(node) : undefined;
   }
@@ -155,29 +165,26 @@ export class Blocked {
   }
 
   /** A product that sums over all entries of matrices, in whatever order. */
-  #contraction(gemm: Gemm): string {
-    const factors = [gemm.left, gemm.right].map((node) => {
-      const source = node.op.name === "reshape" ? node.inputs[0]! : node;
-      return this.#reshape(this.#inBlocks(source), node.shape);
-    });
+  #contraction(gemm: Gemm, { left, right }: Contraction): string {
+    const factors = [
+      this.#reshape(this.#inBlocks(left), gemm.left.shape),
+      this.#reshape(this.#inBlocks(right), gemm.right.shape),
+    ];
     return lowerGemm(this.#to, gemm, gemm.added ? [...factors, this.#plain.lower(gemm.added)] : factors);
   }
 
   /** Rows of zeros after those of a right factor whose rows are samples, up to whole blocks of them. */
   #withRows(value: string, inner: Dim): string {
     if (!isBatch(inner)) return value;
-    const missing = (this.#padded(inner) as number) - this.#length(inner);
+    const missing = this.#padded(inner) - lengthOf([inner], this.#blocking.samples);
     return missing === 0 ? value : this.#to.emit("Pad", [value, this.#to.ints([0, 0, 0, 0, missing, 0])]);
   }
 
-  /** A length in whole blocks. */
+  /** A length in whole blocks; one of samples is then right for their number alone. */
   #padded(dim: Dim): number {
-    const { size } = this.#blocking;
-    return size * Math.ceil(this.#length(dim) / size);
-  }
-
-  #length(dim: Dim): number {
-    return isBatch(dim) ? dim.factor * this.#blocking.samples ** dim.power : dim;
+    const { size, samples } = this.#blocking;
+    if (isBatch(dim)) this.#to.fixSamples();
+    return whole(lengthOf([dim], samples), size);
   }
 
   /** The shape in blocks; what is repeated along an axis stays so. */

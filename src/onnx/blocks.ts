@@ -38,8 +38,6 @@ export interface Blocks {
   readonly values: ReadonlySet<Node>;
   /** Products of whole tensors, entry by entry summed up, for which the order of entries does not matter. */
   readonly contractions: ReadonlyMap<Node, Contraction>;
-  /** How many samples runs must have, if that matters. */
-  readonly samples: number | undefined;
 }
 
 /** Both factors as stacks: of what is multiplied entry by entry. */
@@ -71,8 +69,7 @@ export function findBlocks({ nodes }: Graph, reading: Reading, blocking: Blockin
     if (!products.has(node) && !read.has(node)) values.delete(node);
     for (const each of readInBlocks(node, values, products, contraction, reading)) read.add(each);
   }
-  const isExact = [...products.values()].some(({ inner }) => isBatch(inner));
-  return { products, values, contractions, samples: isExact ? blocking.samples : undefined };
+  return { products, values, contractions };
 }
 
 /** The products that are faster in blocks; those by the same right factor are as one. */
@@ -137,8 +134,13 @@ function innerOf({ node, transposed }: Factor): Dim {
   return node.shape.at(transposed ? -2 : -1)!;
 }
 
-/** Whole blocks of channels are read in fours. */
-const CHANNELS = 4;
+/** Channels are put in blocks in fours. */
+export const CHANNELS = 4;
+
+/** A length in whole blocks. */
+export function whole(length: number, size: number): number {
+  return size * Math.ceil(length / size);
+}
 
 /** Whether a product can be computed in blocks. */
 function fits(node: Node, { left, right, inner }: Product, { size, samples }: Blocking): boolean {
@@ -149,7 +151,8 @@ function fits(node: Node, { left, right, inner }: Product, { size, samples }: Bl
   return [left.node.shape, right.node.shape, node.shape].every((shape) => shape.filter(isBatch).length <= 1);
 }
 
-function lengthOf(shape: Shape, samples: number): number {
+/** Entries of a tensor, where runs have so many samples. */
+export function lengthOf(shape: Shape, samples: number): number {
   return sizeOf(concrete(shape, samples));
 }
 

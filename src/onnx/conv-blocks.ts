@@ -1,6 +1,7 @@
 import { concrete } from "../graph/index.ts";
 import { sizeOf } from "../util/ndarray.ts";
 import { NCHWC } from "./blocked.ts";
+import { CHANNELS, whole } from "./blocks.ts";
 import type { Lowering, Target } from "./lowering.ts";
 import { type Convolution, isPadded, stretch, weightByTaps, windowAttributes } from "./windows.ts";
 
@@ -21,9 +22,6 @@ const FILLED = 3;
 
 /** Where channels fill no block, so many products at least make up a result. */
 const FEW_PRODUCTS = 64;
-
-/** Channels are read in fours. */
-const CHANNELS = 4;
 
 /** Whether a convolution can be computed on channels in blocks: over two axes, in one group. */
 export function fitsBlocks({ blockSize }: Target, form: Convolution): boolean {
@@ -55,11 +53,6 @@ export function convByBlocks(to: Lowering, form: Convolution, x: string, w: stri
   const results =
     together === 1 ? convolved(to, filled, image, kernel) : convolvedTogether(to, filled, image, kernel, together);
   return to.emit(`${NCHWC}.ReorderOutput`, [results], { channels: form.outputs, channels_last: 0 });
-}
-
-/** A length in whole blocks. */
-function whole(length: number, size: number): number {
-  return size * Math.ceil(length / size);
 }
 
 /** Weights with zeros for the channels and results that fill up blocks. */

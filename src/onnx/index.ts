@@ -100,7 +100,7 @@ export function lowerGraph(graph: Graph, target: Target, options: LowerOptions =
     inputs,
     outputs,
     values,
-    samples: blocks?.samples ?? to.fixedSamples,
+    samples: to.fixedSamples,
   };
 }
 

@@ -15,7 +15,7 @@ import {
   uploadData,
   uploadScalar,
 } from "../engine/index.ts";
-import { countOf, type Graph, graphOf } from "../graph/index.ts";
+import { countOf, type Graph, graphOf, type Node } from "../graph/index.ts";
 import { BATCH_SIZE, type Primitive } from "../ops/index.ts";
 import type { Batch, FloatData } from "../util/ndarray.ts";
 import type { Random } from "../util/random.ts";
@@ -59,8 +59,13 @@ export function sideBySide(graph: Graph, { split }: PartPlan): boolean {
 
 /** Entries of inputs that are the same for all samples: parameters and directions. */
 function fixedEntries({ inputs }: Graph): number {
-  return inputs.reduce((sum, { node }) => {
-    const { factor, power } = countOf(node.shape);
+  return countFixed(inputs.map(({ node }) => node));
+}
+
+/** Entries of those nodes that do not grow with the batch. */
+function countFixed(nodes: readonly Node[]): number {
+  return nodes.reduce((sum, { shape }) => {
+    const { factor, power } = countOf(shape);
     return power === 0 ? sum + factor : sum;
   }, 0);
 }
@@ -83,11 +88,7 @@ const PRODUCTS: ReadonlySet<string> = new Set<Primitive>(["matmul", "conv", "con
 
 function fixedFactors({ nodes }: Graph): number {
   const read = nodes.flatMap(({ op, inputs }) => (PRODUCTS.has(op.name) ? inputs : []));
-  const factors = new Set(read.map((node) => (node.op.name === "permute" ? node.inputs[0]! : node)));
-  return [...factors].reduce((sum, { shape }) => {
-    const { factor, power } = countOf(shape);
-    return power === 0 ? sum + factor : sum;
-  }, 0);
+  return countFixed([...new Set(read.map((node) => (node.op.name === "permute" ? node.inputs[0]! : node)))]);
 }
 
 /** The most real numbers that a value of a graph holds for one sample. */
