@@ -1,7 +1,8 @@
 import { formatShape } from "../graph/index.ts";
+import * as ops from "../ops/index.ts";
 import { OptionError, ShapeError } from "../util/errors.ts";
 import { checkWhole } from "../util/options.ts";
-import { randomMask, type Tensor, where } from "./tensor.ts";
+import { currentTrace, randomMask, Tensor, where } from "./tensor.ts";
 
 /** x Wᵀ + b, with W of shape [out, in]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
@@ -91,7 +92,7 @@ export function checkProbability(name: string, p: number): void {
 
 /** log Σ exp along an axis, which stays with length 1; −∞ where all entries are. */
 export function logsumexp(x: Tensor, dim: number): Tensor {
-  const top = x.max(dim, true).detach();
+  const top = topOf(x, dim);
   // ∞ − ∞ would be NaN.
   const finite = where(top.abs().eq(Number.POSITIVE_INFINITY), 0, top);
   return x.sub(finite).exp().sum([dim], true).log().add(finite);
@@ -112,7 +113,12 @@ export function softmax(x: Tensor, dim: number): Tensor {
 
 /** A shift by the maximum keeps exp in range and changes no derivative, so the maximum counts as a constant. */
 function shiftedByMax(x: Tensor, dim: number): Tensor {
-  return x.sub(x.max(dim, true).detach());
+  return x.sub(topOf(x, dim));
+}
+
+/** The maximum, as a constant, for a shift of what is summed up then: a NaN is in that sum, whatever the maximum is. */
+function topOf(x: Tensor, dim: number): Tensor {
+  return new Tensor(ops.max(currentTrace().builder, x.node, dim, { ofNaN: "any" })).detach();
 }
 
 /** The activations that models take by name. */

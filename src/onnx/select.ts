@@ -10,7 +10,7 @@ import { ELEMENT } from "./model-proto.ts";
 export const max: Lower<AttrsOf<"max">> = (to, { attrs, dtype }, [x]) => {
   const axis = to.ints([attrs.axis]);
   const most = to.emit("ReduceMax", [x!, axis], { keepdims: 1 });
-  if (dtype !== "float") return most;
+  if (dtype !== "float" || attrs.ofNaN === "any") return most;
   const sum = to.emit("ReduceSum", [to.emit("Abs", [x!]), axis], { keepdims: 1 });
   return to.emit("Where", [to.emit("IsNaN", [sum]), sum, most]);
 };

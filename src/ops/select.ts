@@ -136,8 +136,13 @@ export function argmax(b: Builder, x: Node, axis: number): Node {
   return b.apply(argmaxOp, [x], { axis: normalizeAxis(axis, x.shape.length, "argmax") });
 }
 
+export interface MaxAttrs extends AxisAttrs {
+  /** What is found where an entry is NaN: NaN by default, or anything where NaN is certain to come of that entry itself. */
+  readonly ofNaN?: "any";
+}
+
 /** The largest entry along an axis, which stays with length 1; the derivative goes to the first maximum. */
-export const maxOp: ChoiceOp<AxisAttrs> = {
+export const maxOp: ChoiceOp<MaxAttrs> = {
   name: "max",
   kind: "choice",
   infer([x], { axis }) {
@@ -158,6 +163,6 @@ export const maxOp: ChoiceOp<AxisAttrs> = {
 };
 
 /** The largest entry along an axis, which stays with length 1. */
-export function max(b: Builder, x: Node, axis: number): Node {
-  return b.apply(maxOp, [x], { axis: normalizeAxis(axis, x.shape.length, "max") });
+export function max(b: Builder, x: Node, axis: number, options: Pick<MaxAttrs, "ofNaN"> = {}): Node {
+  return b.apply(maxOp, [x], { axis: normalizeAxis(axis, x.shape.length, "max"), ...options });
 }

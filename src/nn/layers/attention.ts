@@ -36,7 +36,7 @@ export function scaledDotProductAttention(
   return dropout(softmax(seen, -1), options.dropout ?? 0).matmul(v);
 }
 
-/** Scores [queries, keys] with those of later keys at −∞, which softmax turns into weights of 0. */
+/** Scores [queries, keys] plus −∞ for later keys, which softmax turns into weights of 0. */
 function hideLater(scores: Tensor, queries: number, keys: number): Tensor {
   const places = (length: number, shape: readonly number[]): Tensor =>
     constant(
@@ -45,7 +45,8 @@ function hideLater(scores: Tensor, queries: number, keys: number): Tensor {
         shape,
       ),
     );
-  return where(places(keys, [1, keys]).gt(places(queries, [queries, 1])), Number.NEGATIVE_INFINITY, scores);
+  const later = places(keys, [1, keys]).gt(places(queries, [queries, 1]));
+  return scores.add(where(later, Number.NEGATIVE_INFINITY, 0));
 }
 
 /**
