@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import type { InferenceSession } from "onnxruntime-node";
 import { concrete, type DType, type Graph, type Node } from "../graph/index.ts";
 import {
+  CHAIN,
   elementOf,
   encodeModel,
   lowerGraph,
@@ -214,7 +215,8 @@ export class OrtNodeEngine implements Engine {
       ...(lowMemory === undefined ? {} : { enableCpuMemArena: !lowMemory }),
       intraOpNumThreads,
     };
-    const tiled = tileGraph(graph, TILE * intraOpNumThreads);
+    const chain = intraOpNumThreads === 1 ? CHAIN.alone : CHAIN.together;
+    const tiled = tileGraph(graph, TILE * intraOpNumThreads, chain);
     const lowered = lowerGraph(tiled.graph, target, { convolutions, part, worth: WORTH });
     const model = encodeModel(withRefusal(lowered));
     const call = {

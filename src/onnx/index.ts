@@ -13,7 +13,7 @@ export { NCHWC } from "./blocked.ts";
 export { type ConvolutionChoice, convolutionsOf } from "./conv.ts";
 export { type ConvolutionForms, elementOf, OWN, type Precision, type Target } from "./lowering.ts";
 export { type ElementType, encodeModel, type OnnxGraph } from "./model-proto.ts";
-export { type Rows, TILE, type TiledGraph, tileGraph } from "./tiles.ts";
+export { CHAIN, type Rows, TILE, type TiledGraph, tileGraph } from "./tiles.ts";
 
 /** The ONNX name of an output, which must differ from those of the inputs. */
 export function outputName(name: string): string {

@@ -1,3 +1,4 @@
+import { typicalCount } from "../graph/index.ts";
 import type { AttrsOf, Primitive } from "../ops/index.ts";
 import { internal } from "../util/errors.ts";
 import { conv, convInput, convWeight } from "./conv.ts";
@@ -39,6 +40,16 @@ const erf = (to: Lowering, x: string): string => {
   return to.emit("Where", [to.emit("Greater", [to.emit("Abs", [x]), to.number(6)]), to.emit("Sign", [x]), sum]);
 };
 
+/** Entries from which on a sum of all is made row by row: ONNX Runtime has one thread for each entry of the result. */
+const MANY = 2 ** 16;
+
+const sum: Lower<AttrsOf<"sum">> = (to, { attrs: { axes }, inputs, shape }, [x]) => {
+  const total = (value: string, of: readonly number[]): string =>
+    to.emit("ReduceSum", [value, to.ints(of)], { keepdims: 0 });
+  const isRowByRow = shape.length === 0 && axes.length > 1 && typicalCount(inputs[0]!.shape) >= MANY;
+  return isRowByRow ? total(total(x!, axes.slice(1)), [0]) : total(x!, axes);
+};
+
 /** Every primitive in ONNX, opset 18. https://onnx.ai/onnx/operators/ */
 export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   input: (_to, { attrs }) => attrs.name,
@@ -53,7 +64,7 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
     return to.emit("Pad", [x!, to.ints([...none.with(axis, before), ...none.with(axis, after)])]);
   },
   broadcast: (to, { attrs }, [x]) => to.emit("Expand", [x!, to.shape(attrs.shape)]),
-  sum: (to, { attrs }, [x]) => to.emit("ReduceSum", [x!, to.ints(attrs.axes)], { keepdims: 0 }),
+  sum,
   cumsum: (to, { attrs: { axis, reverse } }, [x]) =>
     to.emit("CumSum", [x!, to.constant([axis], [], "int")], { reverse: Number(reverse) }),
   gather,

@@ -6,6 +6,12 @@ import { OWN } from "./lowering.ts";
 /** Entries of a tile for each thread: a few, of 512 KB each, stay in the caches of a core; more tiles mean more operators. */
 export const TILE = 2 ** 17;
 
+/**
+ * Nodes of a chain from which on it is faster in tiles: on one thread that of momentum is; on more, where each operator has to
+ * bring them together, only longer ones such as Adam's (measured).
+ */
+export const CHAIN = { alone: 3, together: 6 } as const;
+
 /** Tiles of a tensor at most: compiling takes time that grows faster than their number. */
 const MOST_TILES = 64;
 
@@ -29,9 +35,10 @@ export interface TiledGraph {
  * operators then works in the caches, where it would read and write all memory at each. Rows of an input or output are read
  * and written where they lie. What depends on the batch is left alone.
  * @param tile the most entries in a tile of more than one row, where there are not too many of them.
+ * @param chain how many nodes that are connected are worth it; any, by default.
  */
-export function tileGraph(graph: Graph, tile: number): TiledGraph {
-  const plan = planOf(graph, tile);
+export function tileGraph(graph: Graph, tile: number, chain: number = 1): TiledGraph {
+  const plan = planOf(graph, tile, chain);
   if (plan.tiled.size === 0) return { graph, inputs: new Map(), outputs: new Map() };
   return new Tiling(graph, plan).result();
 }
@@ -44,16 +51,35 @@ interface Plan {
   readonly private: ReadonlySet<Node>;
 }
 
-function planOf({ nodes, outputs }: Graph, tile: number): Plan {
+function planOf({ nodes, outputs }: Graph, tile: number, chain: number): Plan {
   const shared = new Set<Node>();
-  const tiled = new Set<Node>();
+  const found = new Set<Node>();
   // Each node comes after those that read it.
   for (const node of nodes.toReversed()) {
-    if (canTile(node, tile) && !shared.has(node)) tiled.add(node);
-    else if (!(isTotal(node) && canTile(node.inputs[0]!, tile))) for (const each of node.inputs) shared.add(each);
+    if (canTile(node, tile) && !shared.has(node)) found.add(node);
+    else for (const each of readWhole(node, tile)) shared.add(each);
   }
+  const tiled = longChains(nodes, found, chain);
+  for (const node of found) if (!tiled.has(node)) for (const each of node.inputs) shared.add(each);
   for (const node of outputs.values()) shared.add(node);
   return { tile, tiled, private: new Set(nodes.filter((node) => !shared.has(node))) };
+}
+
+/** What a node that is not tiled reads other than tile by tile. */
+function readWhole(node: Node, tile: number): readonly Node[] {
+  return isTotal(node) && canTile(node.inputs[0]!, tile) ? [] : node.inputs;
+}
+
+/** Of `found`, those that are connected with at least so many, themselves included. */
+function longChains(nodes: readonly Node[], found: ReadonlySet<Node>, least: number): Set<Node> {
+  const chains = new Map<Node, Node[]>();
+  for (const node of nodes) {
+    if (!found.has(node)) continue;
+    const joined = [...new Set(node.inputs.flatMap((each) => chains.get(each) ?? []))];
+    const chain = [...joined, node];
+    for (const each of chain) chains.set(each, chain);
+  }
+  return new Set(nodes.filter((node) => (chains.get(node)?.length ?? 0) >= least));
 }
 
 /** Whether a node goes entry by entry and is longer than a tile. */

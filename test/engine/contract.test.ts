@@ -149,6 +149,20 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       expect(numbers(found.chosen)).toEqual([nan, nan, nan]);
     });
 
+    contract("sums of all of many entries, and of some that are not finite", async () => {
+      const b = new GraphBuilder();
+      const shape = [3, 200, 150];
+      const outputs = { sum: o.sum(b, o.input(b, "x", shape)), whole: o.sum(b, o.input(b, "n", [400, 200], "int")) };
+      const n = { shape: [400, 200], data: Int32Array.from({ length: 80000 }, (_, i) => i % 7) };
+      const data = Array.from({ length: 90000 }, (_, i) => (i % 11) - 5);
+      const expected = (values: ArrayLike<number>): number => Array.from(values).reduce((sum, x) => sum + x, 0);
+      const found = await run(outputs, { x: real(data, shape), n });
+      expect([numbers(found.sum), numbers(found.whole)]).toEqual([[expected(data)], [expected(n.data)]]);
+      const infinite = await run(outputs, { x: real(data.with(70000, inf), shape), n });
+      const undefinedSum = await run(outputs, { x: real(data.with(7, nan), shape), n });
+      expect([numbers(infinite.sum), numbers(undefinedSum.sum)]).toEqual([[inf], [nan]]);
+    });
+
     contract("maxPool passes NaN on, and so does the entry that it chooses; infinities it compares", async () => {
       const b = new GraphBuilder();
       const x = o.input(b, "x", [1, 1, 12]);

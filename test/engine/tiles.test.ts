@@ -119,6 +119,19 @@ test("a tiled graph gives what the graph gives, whatever its operations", async 
   expect(tilings).toBeGreaterThan(10);
 });
 
+test("chains of fewer nodes than asked for stay whole, others do not", () => {
+  const b = new GraphBuilder();
+  const [p, q] = [o.input(b, "p", SHAPE), o.input(b, "q", SHAPE)];
+  const slope = o.matmul(b, o.input(b, "left", [ROWS, DEPTH]), o.input(b, "right", [DEPTH, COLUMNS]));
+  const short = o.add(b, p, o.tanh(b, slope));
+  const long = o.mul(b, o.exp(b, o.add(b, q, o.sigmoid(b, slope))), q);
+  const graph = checkedGraph({ short, long, total: o.add(b, o.sum(b, short), o.sum(b, long)) });
+  const cutAt = (chain: number): string[] => [
+    ...new Set([...tileGraph(graph, COLUMNS, chain).outputs.values()].map(({ of }) => of)),
+  ];
+  expect([1, 2, 3, 4, 5].map(cutAt)).toEqual([["short", "long"], ["short", "long"], ["long"], ["long"], []]);
+});
+
 test("an input with samples along its rows stays whole", async () => {
   const b = new GraphBuilder();
   const product = o.matmul(b, o.input(b, "left", [ROWS, BATCH]), o.input(b, "right", [BATCH, COLUMNS]));
