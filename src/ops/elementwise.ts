@@ -141,21 +141,21 @@ function eluCurvature(b: Builder, x: Node, z: Node): Node {
 const ERF_SLOPE = 2 / Math.sqrt(Math.PI);
 
 /**
- * z' = c e^{−x²} with c = 2/√π, z'' = −2 x z', z''' = (4 x² − 2) z'. Written with g = e^{−x²/2}, so that powers of a large x are
- * never multiplied before they meet what makes them vanish.
+ * z' = c e^{−x²} with c = 2/√π, z'' = −2 x z', z''' = (4 x² − 2) z'. Powers of a large x are never multiplied before they meet
+ * what makes them vanish.
  */
 export const erfOp: ElementwiseOp<object> = elementwise("erf", erfOf, [
-  (b, x) => scale(b, square(b, bell(b, x)), ERF_SLOPE),
-  (b, x) => scale(b, mul(b, mul(b, x, bell(b, x)), bell(b, x)), -2 * ERF_SLOPE),
+  (b, x) => scale(b, bell(b, x), ERF_SLOPE),
+  (b, x) => scale(b, mul(b, x, bell(b, x)), -2 * ERF_SLOPE),
   (b, x) => {
     const g = bell(b, x);
-    return scale(b, sub(b, scale(b, square(b, mul(b, x, g)), 2), square(b, g)), 2 * ERF_SLOPE);
+    return scale(b, sub(b, scale(b, mul(b, x, mul(b, x, g)), 2), g), 2 * ERF_SLOPE);
   },
 ]);
 
-/** e^{−x²/2} */
+/** e^{−x²} */
 function bell(b: Builder, x: Node): Node {
-  return exp(b, scale(b, square(b, x), -0.5));
+  return exp(b, scale(b, square(b, x), -1));
 }
 
 export const absOp: ElementwiseOp<object> = elementwise("abs", Math.abs, [(b, x) => sign(b, x)]);

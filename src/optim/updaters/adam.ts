@@ -54,9 +54,10 @@ class AdamRule implements Updater {
     const { state, scalars } = inputs;
     const own = signedGradient(inputs, this.options);
     const gradient = this.#decoupled ? own : withDecay(own, inputs, this.options);
-    // So that its square is what is added: one multiplication of all entries less.
+    // So that its square is what is added: one multiplication of all entries less. A multiple of it would become one of the
+    // gradient, were it not for `detach`, and the product that the gradient often is could not take the factor in.
     const share = Math.sqrt(1 - betas[1]);
-    const scaled = gradient.mul(share);
+    const scaled = gradient.mul(share).detach();
     const mean = state.mean!.mul(betas[0]).add(scaled.mul((1 - betas[0]) / share));
     const square = state.square!.mul(betas[1]).add(scaled.mul(scaled));
     const largest = amsgrad ? where(square.gt(state.largest!), square, state.largest!) : square;
