@@ -138,6 +138,72 @@ export function weightByBlocks(to: Lowering, form: Convolution, x: string, z: st
   return to.emit("Transpose", [columns], { perm: [0, 3, 1, 2] });
 }
 
+/** Whether the same can be computed with the parts of images and results exchanged. */
+export function fitsTurnedWeightBlocks({ blockSize }: Target, form: Convolution): boolean {
+  const { groups, kernel, window } = form;
+  const { before, after, dilation, stride } = window;
+  const overlaps = [before, after].every((amounts) => amounts[0]! <= dilation[0]! * (kernel[0]! - 1));
+  const isPlane = blockSize !== undefined && groups === 1 && kernel.length === 2;
+  return isPlane && isPadded(form) && stride.every((step) => step === 1) && overlaps;
+}
+
+/**
+ * The weights' gradient as one convolution of results by images, in which the numbers in a line of all samples are channels: the
+ * results are in line, and the images' channels at all columns of the kernel make up a block; by `weightByTaps` where it is not
+ * known how many samples there are.
+ */
+export function weightByTurnedBlocks(to: Lowering, form: Convolution, x: string, z: string): string {
+  const { window, channels, outputs, kernel, images, places } = form;
+  if (to.samples === undefined) return weightByTaps(to, form, x, z);
+  to.fixSamples();
+  const [given, , height] = concrete(images, to.samples) as [number, number, number];
+  const all = filledSamples(given, places[1]!, to.blockSize!);
+  const turned = (value: string): string => {
+    const lines = to.emit("Transpose", [value], { perm: [2, 1, 0, 3] });
+    return all === given ? lines : to.emit("Pad", [lines, to.ints([0, 0, 0, 0, 0, 0, all - given, 0])]);
+  };
+  const reshape = (value: string, shape: readonly number[]): string => to.emit("Reshape", [value, to.ints(shape)]);
+  const [size, depth, found] = [to.blockSize!, all * places[1]!, kernel[1]! * channels];
+  const lines = turned(x);
+  const met = Array.from({ length: kernel[1]! }, (_, column) => metInLines(to, form, lines, column));
+  const filled = whole(found, size);
+  const columns = to.emit("Concat", [...met, ...filling(to, met[0]!, channels, filled - found)], { axis: 1 });
+  const blocks = to.emit(`${NCHWC}.ReorderInput`, [reshape(columns, [height, filled, 1, depth])], { channels_last: 0 });
+  const apart = reshape(blocks, [height, filled / size, depth / size, size ** 2]);
+  const factor = to.emit("Transpose", [apart], { perm: [1, 2, 0, 3] });
+  const rows = reshape(turned(z), [1, places[0]!, outputs, depth]);
+  const image = to.emit(`${NCHWC}.ReorderInput`, [rows], { channels_last: 1 });
+  const [step, reach] = [window.dilation[0]!, window.dilation[0]! * (kernel[0]! - 1)];
+  const results = to.emit(`${NCHWC}.Conv`, [image, reshape(factor, [filled, depth, height, 1])], {
+    kernel_shape: [height, 1],
+    strides: [step, 1],
+    pads: [reach - window.before[0]!, 0, reach - window.after[0]!, 0],
+    dilations: [1, 1],
+  });
+  const plain = to.emit(`${NCHWC}.ReorderOutput`, [results], { channels: found, channels_last: 0 });
+  const rowByRow = reshape(plain, [kernel[1]!, channels, kernel[0]!, outputs]);
+  // An image that lies further down meets the rows of results by an earlier row of the kernel.
+  const upright = to.emit("Slice", [
+    rowByRow,
+    ...[-1, Number.MIN_SAFE_INTEGER, 2, -1].map((value) => to.ints([value])),
+  ]);
+  return to.emit("Transpose", [upright], { perm: [3, 1, 2, 0] });
+}
+
+/** Samples with which lines of so many numbers make up whole blocks. */
+function filledSamples(samples: number, width: number, size: number): number {
+  let all = samples;
+  while ((all * width) % size !== 0) all++;
+  return all;
+}
+
+/** So many channels that fill up a block, of whose results nothing becomes: any will do. */
+function filling(to: Lowering, met: string, channels: number, missing: number): string[] {
+  if (missing === 0) return [];
+  if (missing >= channels) return [met, ...filling(to, met, channels, missing - channels)];
+  return [to.emit("Slice", [met, to.ints([0]), to.ints([missing]), to.ints([1])])];
+}
+
 /** What a column of the kernel meets at all places of the lines on the last axis. */
 function metInLines(to: Lowering, { window, images, places }: Convolution, lines: string, column: number): string {
   const [width, before] = [images[3] as number, window.before[1]!];

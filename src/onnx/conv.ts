@@ -2,7 +2,15 @@ import type { Graph, Node } from "../graph/index.ts";
 import type { ConvAttrs, ConvInputAttrs, ConvWeightAttrs } from "../ops/index.ts";
 import { OptionError } from "../util/errors.ts";
 import { sizeOf } from "../util/ndarray.ts";
-import { convByBlocks, fitsBlocks, fitsWeightBlocks, isWorthBlocks, weightByBlocks } from "./conv-blocks.ts";
+import {
+  convByBlocks,
+  fitsBlocks,
+  fitsTurnedWeightBlocks,
+  fitsWeightBlocks,
+  isWorthBlocks,
+  weightByBlocks,
+  weightByTurnedBlocks,
+} from "./conv-blocks.ts";
 import type { Lower, Lowering, Target } from "./lowering.ts";
 import {
   type Convolution,
@@ -92,6 +100,10 @@ const weights: Forms<ConvWeightAttrs> = {
       fits: (node, target) => fitsWeightBlocks(target, weightsForm(node)),
       write: (to, node, [x, z]) => weightByBlocks(to, weightsForm(node), x!, z!),
     },
+    "turned blocks": {
+      fits: (node, target) => fitsTurnedWeightBlocks(target, weightsForm(node)),
+      write: (to, node, [x, z]) => weightByTurnedBlocks(to, weightsForm(node), x!, z!),
+    },
     exchanged: { fits: (node, target) => inSingle(node, target) && ungrouped(node), write: exchangedConv },
     columns: { fits: ungrouped, write: (to, node, [x, z]) => weightByColumns(to, weightsForm(node), x!, z!, 0) },
     rows: {
@@ -105,6 +117,7 @@ const weights: Forms<ConvWeightAttrs> = {
     if (!ungrouped(node)) return "windows";
     if (channels >= WIDE) return fitsWeightBlocks(target, form) ? "blocks" : "taps";
     if (target.samples !== undefined && fitsWeightBlocks(target, form) && outputs >= WIDE) return "blocks";
+    if (target.samples !== undefined && fitsTurnedWeightBlocks(target, form)) return "turned blocks";
     return target.precision === "float32" && outputs < MANY_OUTPUTS * sizeOf(kernel) ? "exchanged" : "windows";
   },
 };
