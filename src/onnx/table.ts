@@ -3,7 +3,7 @@ import type { AttrsOf, Primitive } from "../ops/index.ts";
 import { internal } from "../util/errors.ts";
 import { conv, convInput, convWeight } from "./conv.ts";
 import { type Lower, type Lowering, reshapeTo } from "./lowering.ts";
-import { gather, maxPool, maxPoolIndex } from "./pool.ts";
+import { gather, maxPool, maxPoolIndex, scatterAdd } from "./pool.ts";
 import { argmax, indexAdd, max } from "./select.ts";
 
 /** The operator of the same meaning, with no attributes. */
@@ -68,10 +68,7 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   cumsum: (to, { attrs: { axis, reverse } }, [x]) =>
     to.emit("CumSum", [x!, to.constant([axis], [], "int")], { reverse: Number(reverse) }),
   gather,
-  scatterAdd: (to, { attrs, shape, dtype }, [x, index]) => {
-    const zeros = to.emit("Expand", [to.constant([0], [], dtype), to.shape(shape)]);
-    return to.emit("ScatterElements", [zeros, index!, x!], { axis: attrs.axis, reduction: "add" });
-  },
+  scatterAdd,
   indexSelect: (to, { attrs }, inputs) => to.emit("Gather", inputs, { axis: attrs.axis }),
   indexAdd,
   argmax,

@@ -32,7 +32,7 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       contract(`${primitive}: ${item.name}`, () => checkValue(engine, item, tolerance));
   });
 
-  describe("products with transposes and sums", () => {
+  describe("what is lowered together", () => {
     for (const item of fusedCases) contract(item.name, () => checkValue(engine, item, tolerance));
   });
 

@@ -64,6 +64,7 @@ describe.each(native)("$label", ({ make, tolerance }: EngineUnderTest) => {
             "convWeight exchanged",
             "convWeight rows",
             "convWeight taps",
+            "convWeight turned blocks",
             "convWeight windows",
           ].filter((form) => hasBlocks || !form.endsWith("blocks"))
         : [

@@ -1,6 +1,6 @@
 import { BATCH, type Builder, type Node, type Shape } from "../../src/graph/index.ts";
 import * as o from "../../src/ops/index.ts";
-import { floats } from "./inputs.ts";
+import { floats, ties } from "./inputs.ts";
 import type { Case } from "./primitive-cases.ts";
 
 /** What is added to a product [B, 2] or [2, B], by the shape that it has before it is repeated. */
@@ -28,8 +28,46 @@ function turned(b: Builder, [x, y]: Sides, [left, right]: readonly [boolean, boo
   return [left ? o.transposeLast(b, x) : x, right ? o.transposeLast(b, y) : y];
 }
 
-/** Matrix products as the lowering may fuse them, with transposes and sums. */
+/** Sizes of images and of windows, which lie side by side and cover them, or do not. */
+const windows = {
+  "of a line": [[6], [3]],
+  "of an image": [
+    [4, 6],
+    [2, 3],
+  ],
+  "of a volume": [
+    [2, 3, 4],
+    [2, 1, 2],
+  ],
+  "of one entry": [
+    [2, 2],
+    [1, 1],
+  ],
+  "that leave a row out": [
+    [5, 4],
+    [2, 2],
+  ],
+} as const;
+
+/** What the largest entries of windows, of many that are equal, give back to images. */
+function givenBack(name: string, size: readonly number[], kernel: readonly number[]): Case {
+  const none = kernel.map(() => 0);
+  const attrs = { kernel, stride: kernel, before: none, after: none, dilation: kernel.map(() => 1) };
+  const places = kernel.map((length, i) => Math.floor(size[i]! / length));
+  return {
+    name: `given back by windows ${name}`,
+    inputs: [floats([BATCH, 2, ...size], ties), floats([BATCH, 2, ...places])],
+    build: (b, [x, z]) => {
+      const index = o.flatten(b, o.maxPoolIndex(b, x!, attrs), 2);
+      const length = size.reduce((product, each) => product * each, 1);
+      return o.reshape(b, o.scatterAdd(b, o.flatten(b, z!, 2), index, 2, length), x!.shape);
+    },
+  };
+}
+
+/** Matrix products as the lowering may fuse them, with transposes and sums; and what maxima give back. */
 export const fusedCases: readonly Case[] = [
+  ...Object.entries(windows).map(([name, [size, kernel]]) => givenBack(name, size, kernel)),
   ...Object.entries(factors).flatMap(([how, flips]) =>
     Object.entries(added).map(
       ([what, shape]): Case => ({
