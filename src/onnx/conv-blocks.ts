@@ -20,6 +20,9 @@ const SHORT_LINE = 16;
 /** Where blocks must be filled up, products with zeros make up at most two thirds. */
 const FILLED = 3;
 
+/** The same where putting numbers in blocks takes longer than the products. */
+const NEARLY_FILLED = 1.25;
+
 /** Where channels fill no block, so many products at least make up a result. */
 const FEW_PRODUCTS = 64;
 
@@ -110,6 +113,11 @@ export function fitsWeightBlocks({ blockSize }: Target, form: Convolution): bool
   return isWhole && groups === 1 && kernel.length === 2 && isPadded(form) && window.stride.every((step) => step === 1);
 }
 
+/** Whether that is faster than other ways where channels are few. */
+export function isWorthWeightBlocks(target: Target, form: Convolution): boolean {
+  return fitsWeightBlocks(target, form) && form.channels * sizeOf(form.kernel) >= FEW_PRODUCTS;
+}
+
 /**
  * The weights' gradient, for each column of the kernel as one convolution of images by results, in which the numbers in a line of
  * all samples are channels, and the images' channels are in line; by `weightByTaps` where it is not known how many they are.
@@ -145,6 +153,13 @@ export function fitsTurnedWeightBlocks({ blockSize }: Target, form: Convolution)
   const overlaps = [before, after].every((amounts) => amounts[0]! <= dilation[0]! * (kernel[0]! - 1));
   const isPlane = blockSize !== undefined && groups === 1 && kernel.length === 2;
   return isPlane && isPadded(form) && stride.every((step) => step === 1) && overlaps;
+}
+
+/** Whether that is faster than other ways where channels are few: they must nearly fill blocks. */
+export function isWorthTurnedWeightBlocks(target: Target, form: Convolution): boolean {
+  if (!fitsTurnedWeightBlocks(target, form)) return false;
+  const found = form.channels * form.kernel[1]!;
+  return whole(found, target.blockSize!) <= NEARLY_FILLED * found;
 }
 
 /**

@@ -8,6 +8,8 @@ import {
   fitsTurnedWeightBlocks,
   fitsWeightBlocks,
   isWorthBlocks,
+  isWorthTurnedWeightBlocks,
+  isWorthWeightBlocks,
   weightByBlocks,
   weightByTurnedBlocks,
 } from "./conv-blocks.ts";
@@ -116,8 +118,8 @@ const weights: Forms<ConvWeightAttrs> = {
     const { channels, outputs, kernel } = form;
     if (!ungrouped(node)) return "windows";
     if (channels >= WIDE) return fitsWeightBlocks(target, form) ? "blocks" : "taps";
-    if (target.samples !== undefined && fitsWeightBlocks(target, form) && outputs >= WIDE) return "blocks";
-    if (target.samples !== undefined && fitsTurnedWeightBlocks(target, form)) return "turned blocks";
+    if (target.samples !== undefined && isWorthWeightBlocks(target, form)) return "blocks";
+    if (target.samples !== undefined && isWorthTurnedWeightBlocks(target, form)) return "turned blocks";
     return target.precision === "float32" && outputs < MANY_OUTPUTS * sizeOf(kernel) ? "exchanged" : "windows";
   },
 };

@@ -68,7 +68,7 @@ async function compile(
   const key = (): string => `${inParts ? "in parts " : ""}${spec.key} ${mode ?? stepper.mode}`;
   const program = await programs.get(
     () => `loss ${key()}`,
-    () => lossSource(stepper.parts, spec, { mode, inParts }),
+    () => ({ ...lossSource(stepper.parts, spec, { mode, inParts }), samples: batch && parts[0] }),
   );
   const totals = await compileTotals(program.plan, (name, source) =>
     programs.get(

@@ -71,9 +71,9 @@ class SlopeRuns {
   /** Adds what a batch gives, run by run, each times a weight. */
   async add(batch: Batch, weight: number): Promise<void> {
     const { engine, random, microbatch } = this.#stepper;
-    const { program, totals } = await this.#stepper.slopes(batch);
-    const tensors = { ...(await this.#stepper.kept()), ...this.buffers };
     const parts = runsOf(batch, microbatch);
+    const { program, totals } = await this.#stepper.slopes(batch, parts[0]!);
+    const tensors = { ...(await this.#stepper.kept()), ...this.buffers };
     const inputs = { engine, program, totals, tensors, batch, parts, random, signal: this.#signal };
     await runParts(inputs, [program.session], async (outputs) => {
       engine.release(...Object.values(this.buffers));

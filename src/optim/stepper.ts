@@ -140,14 +140,20 @@ export class Stepper {
     }
   }
 
-  /** What is run for each part of a batch to add up its gradient, and what is run ahead: `slopesSource`. */
-  async slopes(batch: Batch): Promise<{ program: Program<PartPlan>; totals: Program<null> | undefined }> {
+  /**
+   * What is run for each part of a batch to add up its gradient, and what is run ahead: `slopesSource`.
+   * @param samples in most of the parts.
+   */
+  async slopes(
+    batch: Batch,
+    samples: number,
+  ): Promise<{ program: Program<PartPlan>; totals: Program<null> | undefined }> {
     const spec = specOf(batch);
     const key = (): string => `${spec.key} ${this.mode}`;
     this.#checkTrainable();
     const program = await this.programs.get(
       () => `slopes ${key()}`,
-      () => slopesSource(this.parts, spec),
+      () => ({ ...slopesSource(this.parts, spec), samples }),
     );
     const totals = await compileTotals(program.plan, (name, source) =>
       this.programs.get(

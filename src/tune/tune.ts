@@ -229,19 +229,22 @@ class Tuner {
     const samples = samplesOf(batch);
     const byRule = Math.max(...partsOf(plan, batch, this.#with(this.threads), undefined));
     await this.chooseForms(graph, byRule, sideBySide);
-    const compiled = this.#watch.now() + COMPILING * graph.nodes.length;
-    if (!plan.split.splits || plan.split.coupled || compiled > this.#until(SHARES.microbatch)) return {};
+    if (!plan.split.splits || plan.split.coupled) return {};
     const options = { threads: this.threads, convolutions: this.forms, sideBySide };
-    const session = await this.#runs.compile(graph, options);
     const sizes = MICROBATCHES.map((factor) => Math.min(samples, Math.max(1, Math.round(factor * byRule))));
     const ways: Way[] = [];
     for (const work of new Set(sizes)) {
+      const compiled = this.#watch.now() + COMPILING * graph.nodes.length;
+      if (compiled > this.#until(SHARES.microbatch)) break;
+      const session = await this.#runs.compile(graph, { ...options, samples: work });
       const inputs = await this.#runs.inputs(graph, work, batch);
       ways.push({ name: `microbatch ${work}`, work, run: () => this.#runs.run(session, inputs) });
     }
-    const { index, gain } = pick(await race(ways, this.#watch, this.#until(SHARES.microbatch)));
+    const times = ways.length > 1 ? await race(ways, this.#watch, this.#until(SHARES.microbatch)) : undefined;
+    const { index, gain } = pick(times);
     this.gains.microbatch = gain;
     await this.#runs.clear();
+    if (!times) return {};
     // A batch that the rule does not cut tells nothing of larger ones.
     return index === 0 && byRule === samples ? {} : { [plan.width]: ways[index]!.work! };
   }
