@@ -4,7 +4,7 @@ import { encodeModel, NCHWC, OWN } from "../../onnx/index.ts";
  * Multiplications for each entry of factors and product from which on a product is faster in blocks, though all of them be put
  * in blocks for it and back.
  */
-export const WORTH = 150;
+export const WORTH = 300;
 
 /** Channels that fill no block of any size that is used. */
 const FEW = 4;
