@@ -41,7 +41,7 @@ const erf = (to: Lowering, x: string): string => {
 };
 
 /** Entries from which on a sum of all is made row by row: ONNX Runtime has one thread for each entry of the result. */
-const MANY = 2 ** 16;
+const MANY = 2 ** 18;
 
 const sum: Lower<AttrsOf<"sum">> = (to, { attrs: { axes }, inputs, shape }, [x]) => {
   const total = (value: string, of: readonly number[]): string =>

@@ -151,10 +151,10 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
 
     contract("sums of all of many entries, and of some that are not finite", async () => {
       const b = new GraphBuilder();
-      const shape = [3, 200, 150];
-      const outputs = { sum: o.sum(b, o.input(b, "x", shape)), whole: o.sum(b, o.input(b, "n", [400, 200], "int")) };
-      const n = { shape: [400, 200], data: Int32Array.from({ length: 80000 }, (_, i) => i % 7) };
-      const data = Array.from({ length: 90000 }, (_, i) => (i % 11) - 5);
+      const shape = [3, 300, 300];
+      const outputs = { sum: o.sum(b, o.input(b, "x", shape)), whole: o.sum(b, o.input(b, "n", [600, 500], "int")) };
+      const n = { shape: [600, 500], data: Int32Array.from({ length: 300000 }, (_, i) => i % 7) };
+      const data = Array.from({ length: 270000 }, (_, i) => (i % 11) - 5);
       const expected = (values: ArrayLike<number>): number => Array.from(values).reduce((sum, x) => sum + x, 0);
       const found = await run(outputs, { x: real(data, shape), n });
       expect([numbers(found.sum), numbers(found.whole)]).toEqual([[expected(data)], [expected(n.data)]]);
