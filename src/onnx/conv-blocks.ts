@@ -20,7 +20,7 @@ const SHORT_LINE = 16;
 /** Where blocks must be filled up, products with zeros make up at most two thirds. */
 const FILLED = 3;
 
-/** The same where putting numbers in blocks takes longer than the products. */
+/** Where putting numbers in blocks takes longer than the products, blocks must hold four of five. */
 const NEARLY_FILLED = 1.25;
 
 /** Where channels fill no block, so many products at least make up a result. */
@@ -146,7 +146,7 @@ export function weightByBlocks(to: Lowering, form: Convolution, x: string, z: st
   return to.emit("Transpose", [columns], { perm: [0, 3, 1, 2] });
 }
 
-/** Whether the same can be computed with the parts of images and results exchanged. */
+/** Whether `weightByTurnedBlocks` can compute a weights' gradient: with no more padding than the kernel reaches. */
 export function fitsTurnedWeightBlocks({ blockSize }: Target, form: Convolution): boolean {
   const { groups, kernel, window } = form;
   const { before, after, dilation, stride } = window;
@@ -157,9 +157,12 @@ export function fitsTurnedWeightBlocks({ blockSize }: Target, form: Convolution)
 
 /** Whether that is faster than other ways where channels are few: they must nearly fill blocks. */
 export function isWorthTurnedWeightBlocks(target: Target, form: Convolution): boolean {
-  if (!fitsTurnedWeightBlocks(target, form)) return false;
-  const found = form.channels * form.kernel[1]!;
-  return whole(found, target.blockSize!) <= NEARLY_FILLED * found;
+  if (target.samples === undefined || !fitsTurnedWeightBlocks(target, form)) return false;
+  const { channels, kernel, images, places } = form;
+  const size = target.blockSize!;
+  const [found, [given]] = [channels * kernel[1]!, concrete(images, target.samples) as [number]];
+  const filled = [whole(found, size) / found, filledSamples(given, places[1]!, size) / given];
+  return filled.every((share) => share <= NEARLY_FILLED);
 }
 
 /**
@@ -173,20 +176,20 @@ export function weightByTurnedBlocks(to: Lowering, form: Convolution, x: string,
   to.fixSamples();
   const [given, , height] = concrete(images, to.samples) as [number, number, number];
   const all = filledSamples(given, places[1]!, to.blockSize!);
-  const turned = (value: string): string => {
+  const byRow = (value: string): string => {
     const lines = to.emit("Transpose", [value], { perm: [2, 1, 0, 3] });
     return all === given ? lines : to.emit("Pad", [lines, to.ints([0, 0, 0, 0, 0, 0, all - given, 0])]);
   };
   const reshape = (value: string, shape: readonly number[]): string => to.emit("Reshape", [value, to.ints(shape)]);
   const [size, depth, found] = [to.blockSize!, all * places[1]!, kernel[1]! * channels];
-  const lines = turned(x);
+  const lines = byRow(x);
   const met = Array.from({ length: kernel[1]! }, (_, column) => metInLines(to, form, lines, column));
   const filled = whole(found, size);
   const columns = to.emit("Concat", [...met, ...filling(to, met[0]!, channels, filled - found)], { axis: 1 });
   const blocks = to.emit(`${NCHWC}.ReorderInput`, [reshape(columns, [height, filled, 1, depth])], { channels_last: 0 });
   const apart = reshape(blocks, [height, filled / size, depth / size, size ** 2]);
   const factor = to.emit("Transpose", [apart], { perm: [1, 2, 0, 3] });
-  const rows = reshape(turned(z), [1, places[0]!, outputs, depth]);
+  const rows = reshape(byRow(z), [1, places[0]!, outputs, depth]);
   const image = to.emit(`${NCHWC}.ReorderInput`, [rows], { channels_last: 1 });
   const [step, reach] = [window.dilation[0]!, window.dilation[0]! * (kernel[0]! - 1)];
   const results = to.emit(`${NCHWC}.Conv`, [image, reshape(factor, [filled, depth, height, 1])], {
@@ -198,11 +201,7 @@ export function weightByTurnedBlocks(to: Lowering, form: Convolution, x: string,
   const plain = to.emit(`${NCHWC}.ReorderOutput`, [results], { channels: found, channels_last: 0 });
   const rowByRow = reshape(plain, [kernel[1]!, channels, kernel[0]!, outputs]);
   // An image that lies further down meets the rows of results by an earlier row of the kernel.
-  const upright = to.emit("Slice", [
-    rowByRow,
-    ...[-1, Number.MIN_SAFE_INTEGER, 2, -1].map((value) => to.ints([value])),
-  ]);
-  return to.emit("Transpose", [upright], { perm: [3, 1, 2, 0] });
+  return to.emit("Transpose", [reversed(to, rowByRow)], { perm: [3, 1, 2, 0] });
 }
 
 /** Samples with which lines of so many numbers make up whole blocks. */
@@ -283,6 +282,10 @@ function kernelInBlocks(to: Lowering, form: Convolution, w: string): string {
 
 /** A kernel in blocks turned round. */
 function turned(to: Lowering, { kernel }: Convolution, blocks: string): string {
-  if (sizeOf(kernel) === 1) return blocks;
-  return to.emit("Slice", [blocks, ...[-1, Number.MIN_SAFE_INTEGER, 2, -1].map((value) => to.ints([value]))]);
+  return sizeOf(kernel) === 1 ? blocks : reversed(to, blocks);
+}
+
+/** A tensor with its third axis backwards. */
+function reversed(to: Lowering, value: string): string {
+  return to.emit("Slice", [value, ...[-1, Number.MIN_SAFE_INTEGER, 2, -1].map((each) => to.ints([each]))]);
 }

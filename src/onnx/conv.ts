@@ -119,7 +119,7 @@ const weights: Forms<ConvWeightAttrs> = {
     if (!ungrouped(node)) return "windows";
     if (channels >= WIDE) return fitsWeightBlocks(target, form) ? "blocks" : "taps";
     if (target.samples !== undefined && isWorthWeightBlocks(target, form)) return "blocks";
-    if (target.samples !== undefined && isWorthTurnedWeightBlocks(target, form)) return "turned blocks";
+    if (isWorthTurnedWeightBlocks(target, form)) return "turned blocks";
     return target.precision === "float32" && outputs < MANY_OUTPUTS * sizeOf(kernel) ? "exchanged" : "windows";
   },
 };

@@ -34,7 +34,7 @@ export const gather: Lower<AttrsOf<"gather">> = (to, { attrs, inputs: [x, index]
  */
 export const scatterAdd: Lower<AttrsOf<"scatterAdd">> = (to, { attrs, inputs, shape, dtype }, [x, index]) => {
   const at = poolIndex(inputs[1]!, attrs.axis, shape);
-  if (dtype === "float" && at && areTiles(at)) return spreadOut(to, at, shape, x!, index!);
+  if (dtype === "float" && at && areTiles(at)) return putTogether(to, at, shape, x!, index!);
   const zeros = to.emit("Expand", [to.constant([0], [], dtype), to.shape(shape)]);
   return to.emit("ScatterElements", [zeros, index!, x!], { axis: attrs.axis, reduction: "add" });
 };
@@ -76,7 +76,7 @@ function entries(to: Lowering, x: string, node: Node<PoolAttrs>): string[] {
 }
 
 /** Images of a shape, with what each of the windows, side by side, has at the entry that was chosen, and zeros. */
-function spreadOut(to: Lowering, node: Node<PoolAttrs>, shape: Shape, x: string, index: string): string {
+function putTogether(to: Lowering, node: Node<PoolAttrs>, shape: Shape, x: string, index: string): string {
   const reshape = (value: string, of: Shape): string => to.emit("Reshape", [value, reshapeTo(to, of)]);
   const [given, at] = [reshape(x, node.shape), reshape(index, node.shape)];
   const { kernel } = node.attrs;
@@ -91,11 +91,11 @@ function spreadOut(to: Lowering, node: Node<PoolAttrs>, shape: Shape, x: string,
   });
   const size = [...node.shape];
   for (let axis = kernel.length - 1; axis >= 0; axis--) {
-    const [length, at] = [kernel[axis]!, axis + 2];
-    const joined = { from: [...size], to: size.with(at, (size[at] as number) * length) };
+    const [length, along] = [kernel[axis]!, axis + 2];
+    const joined = { from: [...size], to: size.with(along, (size[along] as number) * length) };
     const groups = Array.from({ length: parts.length / length }, (_, i) => parts.slice(i * length, (i + 1) * length));
-    parts = groups.map((group) => reshape(inTurn(to, group, joined.from, at), joined.to));
-    size[at] = joined.to[at]!;
+    parts = groups.map((group) => reshape(inTurn(to, group, joined.from, along), joined.to));
+    size[along] = joined.to[along]!;
   }
   return reshape(parts[0]!, shape);
 }

@@ -40,7 +40,10 @@ const erf = (to: Lowering, x: string): string => {
   return to.emit("Where", [to.emit("Greater", [to.emit("Abs", [x]), to.number(6)]), to.emit("Sign", [x]), sum]);
 };
 
-/** Entries from which on a sum of all is made row by row: ONNX Runtime has one thread for each entry of the result. */
+/**
+ * Entries from which on a sum of all is made row by row, as ONNX Runtime has one thread for each entry of the result: 1024 × 784 take 0.4
+ * of the time on two threads, and no longer on one.
+ */
 const MANY = 2 ** 18;
 
 const sum: Lower<AttrsOf<"sum">> = (to, { attrs: { axes }, inputs, shape }, [x]) => {

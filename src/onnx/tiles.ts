@@ -72,14 +72,17 @@ function readWhole(node: Node, tile: number): readonly Node[] {
 
 /** Of `found`, those that are connected with at least so many, themselves included. */
 function longChains(nodes: readonly Node[], found: ReadonlySet<Node>, least: number): Set<Node> {
-  const chains = new Map<Node, Node[]>();
+  const chains = new Map<Node, Set<Node>>();
   for (const node of nodes) {
     if (!found.has(node)) continue;
-    const joined = [...new Set(node.inputs.flatMap((each) => chains.get(each) ?? []))];
-    const chain = [...joined, node];
-    for (const each of chain) chains.set(each, chain);
+    const met = new Set(node.inputs.flatMap((each) => chains.get(each) ?? []));
+    const [longest = new Set<Node>(), ...others] = [...met].sort((a, b) => b.size - a.size);
+    for (const each of [node, ...others.flatMap((chain) => [...chain])]) {
+      longest.add(each);
+      chains.set(each, longest);
+    }
   }
-  return new Set(nodes.filter((node) => (chains.get(node)?.length ?? 0) >= least));
+  return new Set(nodes.filter((node) => (chains.get(node)?.size ?? 0) >= least));
 }
 
 /** Whether a node goes entry by entry and is longer than a tile. */

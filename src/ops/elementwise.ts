@@ -141,8 +141,8 @@ function eluCurvature(b: Builder, x: Node, z: Node): Node {
 const ERF_SLOPE = 2 / Math.sqrt(Math.PI);
 
 /**
- * z' = c e^{−x²} with c = 2/√π, z'' = −2 x z', z''' = (4 x² − 2) z'. Powers of a large x are never multiplied before they meet
- * what makes them vanish.
+ * z' = c e^{−x²} with c = 2/√π, z'' = −2 x z', z''' = (4 x² − 2) z'. No power of a large x is
+ * multiplied here before it meets what makes it vanish.
  */
 export const erfOp: ElementwiseOp<object> = elementwise("erf", erfOf, [
   (b, x) => scale(b, bell(b, x), ERF_SLOPE),

@@ -137,7 +137,7 @@ export function argmax(b: Builder, x: Node, axis: number): Node {
 }
 
 export interface MaxAttrs extends AxisAttrs {
-  /** What is found where an entry is NaN: NaN by default, or anything where NaN is certain to come of that entry itself. */
+  /** What is found where an entry is NaN: NaN by default; "any" number for who finds the NaN otherwise, which is faster. */
   readonly ofNaN?: "any";
 }
 

@@ -149,6 +149,18 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       expect(numbers(found.chosen)).toEqual([nan, nan, nan]);
     });
 
+    contract("what a maximum that looks for no NaN shifts is summed to NaN where an entry is", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [3, 3]);
+      const max = o.max(b, x, 1, { ofNaN: "any" });
+      const found = await run(
+        { max: o.slice(b, max, 0, 2, 3), sum: o.sum(b, o.exp(b, o.sub(b, x, o.broadcast(b, max, [3, 3]))), [1]) },
+        { x: real([nan, 1, 2, 3, nan, 1, 5, 5, -inf], [3, 3]) },
+      );
+      expect(numbers(found.max)).toEqual([5]);
+      expect(numbers(found.sum)).toEqual([nan, nan, 2]);
+    });
+
     contract("sums of all of many entries, and of some that are not finite", async () => {
       const b = new GraphBuilder();
       const shape = [3, 300, 300];

@@ -36,7 +36,7 @@ export function scaledDotProductAttention(
   return dropout(softmax(seen, -1), options.dropout ?? 0).matmul(v);
 }
 
-/** Scores [queries, keys] plus −∞ for later keys, which softmax turns into weights of 0. */
+/** Scores [queries, keys] plus −∞ for later keys: weights of 0 by softmax, where the scores are finite (as in PyTorch). */
 function hideLater(scores: Tensor, queries: number, keys: number): Tensor {
   const places = (length: number, shape: readonly number[]): Tensor =>
     constant(
