@@ -28,9 +28,13 @@ const FEW_PRODUCTS = 64;
 
 /** Whether a convolution can be computed on channels in blocks: over two axes, in one group. */
 export function fitsBlocks({ blockSize }: Target, form: Convolution): boolean {
-  const { groups, channels, kernel } = form;
+  const { channels } = form;
   const isRead = blockSize !== undefined && (channels < blockSize || channels % CHANNELS === 0);
-  return isRead && groups === 1 && kernel.length === 2 && isPadded(form);
+  return isRead && isPlane(form);
+}
+
+function isPlane(form: Convolution): boolean {
+  return form.groups === 1 && form.kernel.length === 2 && isPadded(form);
 }
 
 /** Whether that is faster than other ways. */
@@ -86,36 +90,42 @@ function convolvedTogether(to: Lowering, form: Convolution, x: string, w: string
   const size = to.blockSize!;
   const [all, , height, width] = concrete(images, to.samples!) as [number, number, number, number];
   const inner = channels < size ? 1 : size;
-  const reshape = (value: string, shape: readonly number[]): string => to.emit("Reshape", [value, to.ints(shape)]);
   const exchange = (value: string): string => to.emit("Transpose", [value], { perm: [0, 2, 1, 3] });
   const parts = all / together;
   const [top, left] = window.before as [number, number];
   const [bottom, right] = window.after as [number, number];
-  const entries = exchange(reshape(x, [parts, together, (channels / inner) * height * width, inner]));
-  const lines = reshape(entries, [parts * (channels / inner) * height, width, together * inner]);
+  const entries = exchange(reshape(to, x, [parts, together, (channels / inner) * height * width, inner]));
+  const lines = reshape(to, entries, [parts * (channels / inner) * height, width, together * inner]);
   // The engine skips what is above and below, but meets the ends of lines number by number.
   const lengthened = left + right === 0 ? lines : to.emit("Pad", [lines, to.ints([0, left, 0, 0, right, 0])]);
-  const image = reshape(lengthened, [parts, channels, height, (left + width + right) * together]);
+  const image = reshape(to, lengthened, [parts, channels, height, (left + width + right) * together]);
   const results = to.emit(`${NCHWC}.Conv`, [image, w], {
     kernel_shape: kernel,
     strides: window.stride,
     pads: [top, 0, bottom, 0],
     dilations: [window.dilation[0]!, window.dilation[1]! * together],
   });
-  const back = exchange(reshape(results, [parts, (outputs / size) * sizeOf(places), together, size]));
-  return reshape(back, [all, outputs, ...places]);
+  const back = exchange(reshape(to, results, [parts, (outputs / size) * sizeOf(places), together, size]));
+  return reshape(to, back, [all, outputs, ...places]);
 }
 
 /** Whether the weights' gradient can be computed on numbers in blocks, where runs have a known number of samples. */
 export function fitsWeightBlocks({ blockSize }: Target, form: Convolution): boolean {
-  const { groups, outputs, kernel, window } = form;
-  const isWhole = blockSize !== undefined && outputs % blockSize === 0;
-  return isWhole && groups === 1 && kernel.length === 2 && isPadded(form) && window.stride.every((step) => step === 1);
+  const isWhole = blockSize !== undefined && form.outputs % blockSize === 0;
+  return isWhole && isPlane(form) && isDense(form);
+}
+
+function isDense({ window }: Convolution): boolean {
+  return window.stride.every((step) => step === 1);
 }
 
 /** Whether that is faster than other ways where channels are few. */
 export function isWorthWeightBlocks(target: Target, form: Convolution): boolean {
-  return fitsWeightBlocks(target, form) && form.channels * sizeOf(form.kernel) >= FEW_PRODUCTS;
+  return (
+    target.samples !== undefined &&
+    fitsWeightBlocks(target, form) &&
+    form.channels * sizeOf(form.kernel) >= FEW_PRODUCTS
+  );
 }
 
 /**
@@ -128,11 +138,13 @@ export function weightByBlocks(to: Lowering, form: Convolution, x: string, z: st
   if (all === undefined || (all * places[1]!) % CHANNELS !== 0) return weightByTaps(to, form, x, z);
   to.fixSamples();
   const isAligned = places[1]! % to.blockSize! === 0;
-  const lines = isAligned ? x : to.emit("Transpose", [x], { perm: [2, 1, 0, 3] });
+  const lines = isAligned ? x : linesOf(to, x, 0);
   const factor = resultsInBlocks(to, form, z, all);
   const found = Array.from({ length: kernel[1]! }, (_, column) => {
     const met = metInLines(to, form, lines, column);
-    const image = isAligned ? alignedImage(to, form, met, all) : mixedImage(to, form, met, all);
+    const image = isAligned
+      ? alignedImage(to, form, met, all)
+      : mixedImage(to, met, [images[2] as number, channels, all * places[1]!]);
     const results = to.emit(`${NCHWC}.Conv`, [image, factor], {
       kernel_shape: [places[0]!, 1],
       strides: [window.dilation[0]!, 1],
@@ -148,11 +160,9 @@ export function weightByBlocks(to: Lowering, form: Convolution, x: string, z: st
 
 /** Whether `weightByTurnedBlocks` can compute a weights' gradient: with no more padding than the kernel reaches. */
 export function fitsTurnedWeightBlocks({ blockSize }: Target, form: Convolution): boolean {
-  const { groups, kernel, window } = form;
-  const { before, after, dilation, stride } = window;
-  const overlaps = [before, after].every((amounts) => amounts[0]! <= dilation[0]! * (kernel[0]! - 1));
-  const isPlane = blockSize !== undefined && groups === 1 && kernel.length === 2;
-  return isPlane && isPadded(form) && stride.every((step) => step === 1) && overlaps;
+  if (blockSize === undefined || !isPlane(form) || !isDense(form)) return false;
+  const { before, after, dilation } = form.window;
+  return [before, after].every((amounts) => amounts[0]! <= dilation[0]! * (form.kernel[0]! - 1));
 }
 
 /** Whether that is faster than other ways where channels are few: they must nearly fill blocks. */
@@ -176,32 +186,42 @@ export function weightByTurnedBlocks(to: Lowering, form: Convolution, x: string,
   to.fixSamples();
   const [given, , height] = concrete(images, to.samples) as [number, number, number];
   const all = filledSamples(given, places[1]!, to.blockSize!);
-  const byRow = (value: string): string => {
-    const lines = to.emit("Transpose", [value], { perm: [2, 1, 0, 3] });
-    return all === given ? lines : to.emit("Pad", [lines, to.ints([0, 0, 0, 0, 0, 0, all - given, 0])]);
-  };
-  const reshape = (value: string, shape: readonly number[]): string => to.emit("Reshape", [value, to.ints(shape)]);
-  const [size, depth, found] = [to.blockSize!, all * places[1]!, kernel[1]! * channels];
-  const lines = byRow(x);
-  const met = Array.from({ length: kernel[1]! }, (_, column) => metInLines(to, form, lines, column));
-  const filled = whole(found, size);
-  const columns = to.emit("Concat", [...met, ...filling(to, met[0]!, channels, filled - found)], { axis: 1 });
-  const blocks = to.emit(`${NCHWC}.ReorderInput`, [reshape(columns, [height, filled, 1, depth])], { channels_last: 0 });
-  const apart = reshape(blocks, [height, filled / size, depth / size, size ** 2]);
-  const factor = to.emit("Transpose", [apart], { perm: [1, 2, 0, 3] });
-  const rows = reshape(byRow(z), [1, places[0]!, outputs, depth]);
-  const image = to.emit(`${NCHWC}.ReorderInput`, [rows], { channels_last: 1 });
+  const factor = columnsInBlocks(to, form, linesOf(to, x, all - given), all);
+  const image = mixedImage(to, linesOf(to, z, all - given), [places[0]!, outputs, all * places[1]!]);
   const [step, reach] = [window.dilation[0]!, window.dilation[0]! * (kernel[0]! - 1)];
-  const results = to.emit(`${NCHWC}.Conv`, [image, reshape(factor, [filled, depth, height, 1])], {
+  const results = to.emit(`${NCHWC}.Conv`, [image, factor], {
     kernel_shape: [height, 1],
     strides: [step, 1],
     pads: [reach - window.before[0]!, 0, reach - window.after[0]!, 0],
     dilations: [1, 1],
   });
-  const plain = to.emit(`${NCHWC}.ReorderOutput`, [results], { channels: found, channels_last: 0 });
-  const rowByRow = reshape(plain, [kernel[1]!, channels, kernel[0]!, outputs]);
+  const plain = to.emit(`${NCHWC}.ReorderOutput`, [results], { channels: kernel[1]! * channels, channels_last: 0 });
+  const rowByRow = reshape(to, plain, [kernel[1]!, channels, kernel[0]!, outputs]);
   // An image that lies further down meets the rows of results by an earlier row of the kernel.
   return to.emit("Transpose", [reversed(to, rowByRow)], { perm: [3, 1, 2, 0] });
+}
+
+/**
+ * Lines of images as a kernel [F / size, N · width / size, height, size of N · width, size of F], where F are the channels that all
+ * columns of the convolution's kernel meet, filled up.
+ */
+function columnsInBlocks(to: Lowering, form: Convolution, lines: string, all: number): string {
+  const { channels, kernel, images, places } = form;
+  const [size, height, depth] = [to.blockSize!, images[2] as number, all * places[1]!];
+  const met = Array.from({ length: kernel[1]! }, (_, column) => metInLines(to, form, lines, column));
+  const found = met.length * channels;
+  const filled = whole(found, size);
+  const columns = to.emit("Concat", [...met, ...filling(to, met[0]!, channels, filled - found)], { axis: 1 });
+  const image = reshape(to, columns, [height, filled, 1, depth]);
+  const blocks = to.emit(`${NCHWC}.ReorderInput`, [image], { channels_last: 0 });
+  const apart = reshape(to, blocks, [height, filled / size, depth / size, size ** 2]);
+  return reshape(to, to.emit("Transpose", [apart], { perm: [1, 2, 0, 3] }), [filled, depth, height, 1]);
+}
+
+/** Images [N, C, height, width] as lines [height, C, N, width], with zeros for so many more samples. */
+function linesOf(to: Lowering, images: string, more: number): string {
+  const lines = to.emit("Transpose", [images], { perm: [2, 1, 0, 3] });
+  return more === 0 ? lines : to.emit("Pad", [lines, to.ints([0, 0, 0, 0, 0, 0, more, 0])]);
 }
 
 /** Samples with which lines of so many numbers make up whole blocks. */
@@ -227,38 +247,41 @@ function metInLines(to: Lowering, { window, images, places }: Convolution, lines
   return to.emit("Pad", [lines, to.ints([0, 0, 0, left, 0, 0, 0, right])]);
 }
 
-/** Images [height, C, N, width] as one of N · width channels, whose blocks go over the ends of lines. */
-function mixedImage(to: Lowering, { channels, images, places }: Convolution, met: string, all: number): string {
-  const image = to.emit("Reshape", [met, to.ints([1, images[2] as number, channels, all * places[1]!])]);
+/** Lines [height, C, N, width] as an image [height, C] of N · width channels, whose blocks go over the ends of lines. */
+function mixedImage(
+  to: Lowering,
+  lines: string,
+  lengths: readonly [height: number, channels: number, depth: number],
+): string {
+  const image = reshape(to, lines, [1, ...lengths]);
   return to.emit(`${NCHWC}.ReorderInput`, [image], { channels_last: 1 });
 }
 
 /** Images [N, C, height, width], whose lines are whole blocks, likewise. */
 function alignedImage(to: Lowering, { channels, images, places }: Convolution, met: string, all: number): string {
   const [size, height, width] = [to.blockSize!, images[2] as number, places[1]!];
-  const apart = to.emit("Reshape", [met, to.ints([all, channels, height, width / size, size])]);
+  const apart = reshape(to, met, [all, channels, height, width / size, size]);
   const blocks = to.emit("Transpose", [apart], { perm: [0, 3, 2, 1, 4] });
-  return to.emit("Reshape", [blocks, to.ints([1, all * width, height, channels])]);
+  return reshape(to, blocks, [1, all * width, height, channels]);
 }
 
 /** Results [N, O, height, width] as a kernel [O / size, N · width / size, height, size of N · width, size of O], filled up by zeros. */
 function resultsInBlocks(to: Lowering, { outputs, places }: Convolution, z: string, all: number): string {
   const size = to.blockSize!;
   const [height, width] = places as [number, number];
-  const reshape = (value: string, shape: readonly number[]): string => to.emit("Reshape", [value, to.ints(shape)]);
   const blocks = to.emit(`${NCHWC}.ReorderInput`, [z], { channels_last: 0 });
   if (width % size === 0) {
-    const apart = reshape(blocks, [all, outputs / size, height, width / size, size ** 2]);
-    return reshape(to.emit("Transpose", [apart], { perm: [1, 0, 3, 2, 4] }), [outputs, all * width, height, 1]);
+    const apart = reshape(to, blocks, [all, outputs / size, height, width / size, size ** 2]);
+    return reshape(to, to.emit("Transpose", [apart], { perm: [1, 0, 3, 2, 4] }), [outputs, all * width, height, 1]);
   }
-  const apart = reshape(blocks, [all, outputs / size, height, width * size]);
+  const apart = reshape(to, blocks, [all, outputs / size, height, width * size]);
   const lines = to.emit("Transpose", [apart], { perm: [1, 2, 0, 3] });
   const depth = whole(all * width, size);
   const rest = depth - all * width;
-  const flat = reshape(lines, [outputs / size, height, all * width * size]);
+  const flat = reshape(to, lines, [outputs / size, height, all * width * size]);
   const filled = rest === 0 ? flat : to.emit("Pad", [flat, to.ints([0, 0, 0, 0, 0, rest * size])]);
-  const columns = reshape(filled, [outputs / size, height, depth / size, size ** 2]);
-  return reshape(to.emit("Transpose", [columns], { perm: [0, 2, 1, 3] }), [outputs, depth, height, 1]);
+  const columns = reshape(to, filled, [outputs / size, height, depth / size, size ** 2]);
+  return reshape(to, to.emit("Transpose", [columns], { perm: [0, 2, 1, 3] }), [outputs, depth, height, 1]);
 }
 
 /**
@@ -273,11 +296,11 @@ function kernelInBlocks(to: Lowering, form: Convolution, w: string): string {
   const apart = backwards
     ? [channels / inner, inner, outputs / size, entries, size]
     : [outputs / size, channels / inner, inner, entries, size];
-  const blocks = to.emit(`${NCHWC}.ReorderInput`, [to.emit("Reshape", [w, to.ints(image)])], { channels_last: 0 });
+  const blocks = to.emit(`${NCHWC}.ReorderInput`, [reshape(to, w, image)], { channels_last: 0 });
   const perm = backwards ? [2, 0, 3, 1, 4] : [0, 1, 3, 2, 4];
-  const exchanged = to.emit("Transpose", [to.emit("Reshape", [blocks, to.ints(apart)])], { perm });
+  const exchanged = to.emit("Transpose", [reshape(to, blocks, apart)], { perm });
   const found = backwards ? turned(to, form, exchanged) : exchanged;
-  return to.emit("Reshape", [found, to.ints([outputs, channels, ...kernel])]);
+  return reshape(to, found, [outputs, channels, ...kernel]);
 }
 
 /** A kernel in blocks turned round. */
@@ -288,4 +311,8 @@ function turned(to: Lowering, { kernel }: Convolution, blocks: string): string {
 /** A tensor with its third axis backwards. */
 function reversed(to: Lowering, value: string): string {
   return to.emit("Slice", [value, ...[-1, Number.MIN_SAFE_INTEGER, 2, -1].map((each) => to.ints([each]))]);
+}
+
+function reshape(to: Lowering, value: string, shape: readonly number[]): string {
+  return to.emit("Reshape", [value, to.ints(shape)]);
 }

@@ -118,7 +118,7 @@ const weights: Forms<ConvWeightAttrs> = {
     const { channels, outputs, kernel } = form;
     if (!ungrouped(node)) return "windows";
     if (channels >= WIDE) return fitsWeightBlocks(target, form) ? "blocks" : "taps";
-    if (target.samples !== undefined && isWorthWeightBlocks(target, form)) return "blocks";
+    if (isWorthWeightBlocks(target, form)) return "blocks";
     if (isWorthTurnedWeightBlocks(target, form)) return "turned blocks";
     return target.precision === "float32" && outputs < MANY_OUTPUTS * sizeOf(kernel) ? "exchanged" : "windows";
   },

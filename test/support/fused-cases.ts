@@ -1,7 +1,8 @@
 import { BATCH, type Builder, type Node, type Shape } from "../../src/graph/index.ts";
 import * as o from "../../src/ops/index.ts";
+import { sizeOf } from "../../src/util/ndarray.ts";
 import { floats, ties } from "./inputs.ts";
-import type { Case } from "./primitive-cases.ts";
+import { type Case, pool } from "./primitive-cases.ts";
 
 /** What is added to a product [B, 2] or [2, B], by the shape that it has before it is repeated. */
 const added = {
@@ -51,16 +52,13 @@ const windows = {
 
 /** What the largest entries of windows, of many that are equal, give back to images. */
 function givenBack(name: string, size: readonly number[], kernel: readonly number[]): Case {
-  const none = kernel.map(() => 0);
-  const attrs = { kernel, stride: kernel, before: none, after: none, dilation: kernel.map(() => 1) };
   const places = kernel.map((length, i) => Math.floor(size[i]! / length));
   return {
     name: `given back by windows ${name}`,
     inputs: [floats([BATCH, 2, ...size], ties), floats([BATCH, 2, ...places])],
     build: (b, [x, z]) => {
-      const index = o.flatten(b, o.maxPoolIndex(b, x!, attrs), 2);
-      const length = size.reduce((product, each) => product * each, 1);
-      return o.reshape(b, o.scatterAdd(b, o.flatten(b, z!, 2), index, 2, length), x!.shape);
+      const index = o.flatten(b, o.maxPoolIndex(b, x!, pool(kernel)), 2);
+      return o.reshape(b, o.scatterAdd(b, o.flatten(b, z!, 2), index, 2, sizeOf(size)), x!.shape);
     },
   };
 }

@@ -175,7 +175,7 @@ const convolutions = [
   ["many channels, outside", convolution([16, 2], [16, 16, 2], { before: [2], after: [1] })],
 ] as const;
 
-const pool = (kernel: number[], options: Partial<o.PoolAttrs> = {}): o.PoolAttrs => {
+export const pool = (kernel: readonly number[], options: Partial<o.PoolAttrs> = {}): o.PoolAttrs => {
   const all = (value: number): number[] => kernel.map(() => value);
   return { kernel, stride: kernel, before: all(0), after: all(0), dilation: all(1), ...options };
 };
