@@ -5,6 +5,7 @@ import { type Batch, checkArray, isFloat, type NDArray, sizeOf } from "../util/n
 import type { Random } from "../util/random.ts";
 import type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
 import { drawMasks, sliceSamples } from "./masks.ts";
+import type { Program } from "./programs.ts";
 import { type BatchCheck, DATA_INPUTS, type Needs, type RangeCheck, type SizeCheck } from "./variable.ts";
 
 /** What a graph must know of a batch: shapes without the number of samples, and dtypes. */
@@ -47,7 +48,7 @@ export type RunData = Readonly<Record<string, NDArray>>;
  * A batch and freshly drawn masks for it.
  * @param batch x and y, x alone, or nothing for a model without inputs.
  * @param least the samples that layers see at least, fewer than the batch's where it is run in parts.
- * @throws DataError, NonFiniteError where the batch does not pass the program's checks.
+ * @throws DataError where the batch does not pass the program's checks.
  */
 export function runData(
   engine: Engine,
@@ -59,7 +60,7 @@ export function runData(
   const data: Record<string, NDArray> = {};
   for (const name of DATA_INPUTS) if (batch[name]) data[name] = batch[name];
   const samples = batch.x?.shape[0] ?? 1;
-  checkData(data, least, needs.checks);
+  checkFits(data, least, needs.checks);
   return { ...data, ...drawMasks(needs.masks, samples, random, engine.precision) };
 }
 
@@ -74,12 +75,19 @@ export function sliceData(data: RunData, { masks }: Needs, start: number, end: n
   );
 }
 
+/** @throws NonFiniteError naming the first entry of a batch that is NaN or infinite. */
+export function checkFiniteBatch(batch: Partial<Batch>): void {
+  for (const name of DATA_INPUTS) {
+    const array = batch[name];
+    if (array && isFloat(array)) checkFinite(`batch ${name}`, array);
+  }
+}
+
 /**
- * Checks that data can be used: finite, labels in range, and as many samples as the model's layers need.
- * @throws NonFiniteError, DataError naming the layer, the input, the sample and the value.
+ * Checks that a model's layers take data: labels in range, and as many samples as they need.
+ * @throws DataError naming the layer, the input, the sample and the value.
  */
-export function checkData(data: RunData, samples: number, checks: readonly BatchCheck[]): void {
-  for (const [name, array] of Object.entries(data)) if (isFloat(array)) checkFinite(`batch ${name}`, array);
+export function checkFits(data: RunData, samples: number, checks: readonly BatchCheck[]): void {
   for (const check of checks) {
     const wrong = check.kind === "range" ? outOfRange(data, check) : tooFew(samples, check);
     if (wrong) throw new DataError(check.layer === undefined ? wrong : `${check.layer}: ${wrong}`);
@@ -118,7 +126,7 @@ export async function uploadData(engine: Engine, data: RunData): Promise<Record<
   return tensors;
 }
 
-/** Uploads all that a run over a whole batch is given beside variables: see {@link runData}. @throws DataError, NonFiniteError */
+/** Uploads all that a run over a whole batch is given beside variables: see {@link runData}. @throws DataError */
 export async function uploadBatch(
   engine: Engine,
   batch: Partial<Batch> | undefined,
@@ -130,20 +138,41 @@ export async function uploadBatch(
   return { ...(await uploadData(engine, data)), [BATCH_SIZE]: size };
 }
 
-/** Runs a session on tensors that stay and on tensors made for this run, which are freed, also where it fails. */
+/**
+ * Runs a session on tensors that stay and on tensors made for this run, which are freed, also where it fails.
+ * @param batch what the latter were made of, which is looked through while the session runs.
+ * @throws NonFiniteError where an entry of it is NaN or infinite.
+ */
 export async function runOnce(
   engine: Engine,
   session: Session,
   kept: Tensors,
   own: Tensors,
+  batch: Partial<Batch> = {},
 ): Promise<Record<string, EngineTensor>> {
   const donated = Object.values(own);
-  try {
-    return await session.run({ ...kept, ...own }, donated);
-  } catch (error) {
-    engine.release(...donated);
-    throw error;
-  }
+  const running = session.run({ ...kept, ...own }, donated);
+  const checked = new Promise<void>((resolve) => resolve(checkFiniteBatch(batch)));
+  const [outputs, check] = await Promise.allSettled([running, checked]);
+  if (outputs.status === "rejected") engine.release(...donated);
+  else if (check.status === "rejected") engine.release(...Object.values(outputs.value));
+  else return outputs.value;
+  throw check.status === "rejected" ? check.reason : (outputs as PromiseRejectedResult).reason;
+}
+
+/**
+ * Runs a program over a whole batch, of which masks are drawn freshly.
+ * @param batch x and y, x alone, or nothing for a model without inputs.
+ * @throws DataError, NonFiniteError where it does not pass the program's checks.
+ */
+export async function runBatch(
+  engine: Engine,
+  { session, plan }: Program<Needs>,
+  kept: Tensors,
+  batch: Partial<Batch> | undefined,
+  random: Random,
+): Promise<Record<string, EngineTensor>> {
+  return await runOnce(engine, session, kept, await uploadBatch(engine, batch, plan, random), batch);
 }
 
 /** Uploads a number as a scalar input. */

@@ -1,10 +1,12 @@
 export type { Precision } from "../onnx/index.ts";
 export {
-  checkData,
   checkFinite,
+  checkFiniteBatch,
+  checkFits,
   type DataSpec,
   dataInputs,
   type RunData,
+  runBatch,
   runData,
   runOnce,
   samplesOf,

@@ -6,12 +6,11 @@ import {
   type Mode,
   type Needs,
   type Objective,
-  runOnce,
+  runBatch,
   type Source,
   samplesOf,
   sharedProgram,
   specOf,
-  uploadBatch,
   variableTensors,
 } from "../engine/index.ts";
 import { GraphBuilder, graphOf, type Node, sameShape } from "../graph/index.ts";
@@ -88,9 +87,8 @@ async function evaluateBatch(
   random: Random,
 ): Promise<{ loss: number; correct: number; counted: number }> {
   const source = evaluationSource(target, batch, mode);
-  const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
-  const own = await uploadBatch(engine, batch, plan, random);
-  const outputs = await runOnce(engine, session, await variableTensors(engine, target.variables), own);
+  const program = await sharedProgram(engine, source, JSON.stringify(source.plan));
+  const outputs = await runBatch(engine, program, await variableTensors(engine, target.variables), batch, random);
   const read = async (name: string): Promise<number> =>
     outputs[name] ? Number((await engine.read(outputs[name])).data[0]) : 0;
   const result = { loss: await read("loss"), correct: await read("correct"), counted: await read("counted") };

@@ -5,10 +5,9 @@ import {
   inTurn,
   type Needs,
   type Program,
-  runOnce,
+  runBatch,
   sharedProgram,
   sliceData,
-  uploadBatch,
   type Variable,
   variableTensors,
 } from "../engine/index.ts";
@@ -81,8 +80,7 @@ export async function predict(model: Traceable, x: NDArray, options: PredictOpti
     const parts: NDArray[] = [];
     for (let start = 0; start < samples; start += batchSize) {
       const part = sliceData({ x }, program.plan, start, Math.min(start + batchSize, samples));
-      const own = await uploadBatch(engine, part, program.plan, random);
-      const { output } = await runOnce(engine, program.session, await variableTensors(engine, variables), own);
+      const { output } = await runBatch(engine, program, await variableTensors(engine, variables), part, random);
       parts.push(await engine.read(output!));
       engine.release(output!);
     }

@@ -91,6 +91,19 @@ describe.each(Object.keys(engines))("on %s, steps in parts are those at once", (
     expect(inShares).toBe(engines[name]!.lanes > 1);
     assertClose(found, expected.found, TOLERANCE, kind);
   });
+
+  test.each([12, 1536])("an infinity that tanh hides is refused, with %i samples", async (samples) => {
+    const [engine, model, spoiled] = [engines[name]!, wide(), labelled(samples, 3)];
+    spoiled.x.data[5 * samples - 1] = Number.POSITIVE_INFINITY;
+    const optimizer = await optimizers["momentum, clipped"]!(model, engine);
+    await optimizer.step(labelled(samples, 1));
+    const [before, { live }] = [await model.stateDict(), engine.tensors];
+    await expect(optimizer.step(spoiled)).rejects.toThrow(
+      `batch x: entry ${5 * samples - 1} is Infinity in sample ${samples - 1}`,
+    );
+    expect([await model.stateDict(), engine.tensors.live]).toEqual([before, live]);
+    await optimizer.dispose();
+  });
 });
 
 const whole: Readonly<Record<string, { readonly model: () => Module; readonly make: Make }>> = {

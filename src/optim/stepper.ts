@@ -331,7 +331,7 @@ export class Stepper {
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
     for (const [name, value] of Object.entries(this.parts.preconditioner?.scalars(this.#updates) ?? {}))
       own[name] = await uploadScalar(this.engine, value);
-    return { kept, own };
+    return { kept, own, batch: "batch" in from && !isShared(cut) ? from.batch : undefined };
   }
 
   /** What a step is given of a batch: its samples, or what its shares make of them. */
@@ -341,7 +341,7 @@ export class Stepper {
     cut: StepCut | undefined,
     kept: RunInputs["kept"],
   ): Promise<Record<string, EngineTensor>> {
-    if (batch && cut && cut.shares.length > 1) return await this.#runShares(batch, cut, kept);
+    if (batch && cut && isShared(cut)) return await this.#runShares(batch, cut, kept);
     const own = await uploadBatch(this.engine, batch, needs, this.random);
     const part = cut?.parts?.[0];
     return batch && part ? { ...own, ...(await uploadShare(this.engine, part, samplesOf(batch))) } : own;
@@ -416,8 +416,8 @@ export class Stepper {
     return Object.fromEntries(this.#state);
   }
 
-  #run({ session }: Program<unknown>, { kept, own }: RunInputs): Promise<Record<string, EngineTensor>> {
-    return runOnce(this.engine, session, kept, own);
+  #run({ session }: Program<unknown>, { kept, own, batch }: RunInputs): Promise<Record<string, EngineTensor>> {
+    return runOnce(this.engine, session, kept, own, batch);
   }
 
   /** Makes a step's outputs the new parameters, buffers and state, if they are finite. */
@@ -458,10 +458,15 @@ export class Stepper {
   }
 }
 
+/** Whether a batch is run in shares. */
+function isShared(cut: StepCut | undefined): boolean {
+  return cut !== undefined && cut.shares.length > 1;
+}
+
 /** @param spec of the batch; undefined where the caller gives the gradient. */
 function sourceOf(spec: DataSpec | undefined, cut: StepCut | undefined, phase: string | undefined): GradientSource {
   if (!spec) return { kind: "given" };
-  if (cut && cut.shares.length > 1) return { kind: "shares", count: cut.shares.length };
+  if (cut && isShared(cut)) return { kind: "shares", count: cut.shares.length };
   return cut?.parts ? { kind: "parts", spec } : { kind: "batch", spec, phase };
 }
 
@@ -486,4 +491,6 @@ export function checkOutcome(loss: number | undefined, check: number | undefined
 interface RunInputs {
   readonly kept: Readonly<Record<string, EngineTensor>>;
   readonly own: Record<string, EngineTensor>;
+  /** What `own` was made of, and is yet to be checked. */
+  readonly batch?: Batch | undefined;
 }

@@ -7,12 +7,11 @@ import {
   inTurn,
   type Needs,
   type Objective,
-  runOnce,
+  runBatch,
   type Source,
   samplesOf,
   sharedProgram,
   specOf,
-  uploadBatch,
   variableInput,
   variableTensors,
 } from "../engine/index.ts";
@@ -81,9 +80,8 @@ async function gradientOn(
 ): Promise<ValueAndGrad> {
   const target = objective(model, loss);
   const source = { ...gradientSource(target, batch), samples: batch && samplesOf(batch) };
-  const { session, plan } = await sharedProgram(engine, source, JSON.stringify(source.plan));
-  const own = await uploadBatch(engine, batch, plan, random);
-  const outputs = await runOnce(engine, session, await variableTensors(engine, target.variables), own);
+  const program = await sharedProgram(engine, source, JSON.stringify(source.plan));
+  const outputs = await runBatch(engine, program, await variableTensors(engine, target.variables), batch, random);
   const read = async (name: string) => (await engine.read(outputs[name]!)) as NDArray<FloatData>;
   const [value] = (await read(LOSS)).data;
   const gradient: Record<string, NDArray<FloatData>> = {};

@@ -1,6 +1,7 @@
 import { BATCH_SHARE, type BatchSplit, PART_SIZE } from "../derive/index.ts";
 import {
-  checkData,
+  checkFiniteBatch,
+  checkFits,
   type Engine,
   type EngineTensor,
   type Needs,
@@ -169,22 +170,25 @@ export async function runParts(
   const data = runData(engine, batch ?? {}, program.plan, random, samplesSeen(program.plan, samples, parts));
   signal?.throwIfAborted();
   const ahead = await computeTotals(inputs, data, samples);
-  const begin = async (session: Session, start: number, size: number, unit: number): Begun => {
-    const part = size < samples ? sliceData(data, program.plan, start, start + size) : data;
-    const own = await uploadPart(engine, part, unit, samples);
-    return await runOnce(engine, session, { ...inputs.tensors, ...ahead }, own);
-  };
   const begun: Begun[] = [];
+  let isChecked = false;
   try {
     for (const [i, session] of sessions.entries()) {
-      const next = async (): Promise<void> => take(await begun.shift()!, i);
+      const next = async (): Promise<void> => {
+        // While the first runs go on.
+        if (!isChecked) checkFiniteBatch(data);
+        isChecked = true;
+        await take(await begun.shift()!, i);
+      };
       // Each thread has its next run before it is done with one.
       const most = session.sideBySide > 1 ? 2 * session.sideBySide : 1;
       let start = 0;
       for (const [at, size] of parts.entries()) {
         if (begun.length === most) await next();
         signal?.throwIfAborted();
-        begun.push(handled(begin(session, start, size, units[at]!)));
+        const part = size < samples ? sliceData(data, program.plan, start, start + size) : data;
+        const own = await uploadPart(engine, part, units[at]!, samples);
+        begun.push(handled(runOnce(engine, session, { ...inputs.tensors, ...ahead }, own)));
         start += size;
       }
       while (begun.length > 0) await next();
@@ -204,7 +208,8 @@ function handled(begun: Begun): Begun {
 
 /** Checks that a batch can be run in these parts. @throws DataError, NonFiniteError */
 export function checkParts(plan: PartPlan, { x, y }: Batch, parts: readonly number[]): void {
-  checkData({ x, y }, samplesSeen(plan, samplesOf({ x, y }), parts), plan.checks);
+  checkFits({ x, y }, samplesSeen(plan, samplesOf({ x, y }), parts), plan.checks);
+  checkFiniteBatch({ x, y });
 }
 
 /** The samples that layers see at least. */
