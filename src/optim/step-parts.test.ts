@@ -34,13 +34,13 @@ afterAll(async () => {
   for (const engine of Object.values(engines)) await engine.dispose();
 });
 
-/** Its values of 256 numbers fill a cache, in float64, with 512 samples. */
+/** Its values of 256 numbers fill a cache, in float64, with 256 samples. */
 function wide(...between: readonly Module[]): Module {
   manualSeed(1);
   return new Sequential(new Linear(5, 256), ...between, new Tanh(), new Linear(256, 3));
 }
 
-/** Three parts each. */
+/** Six parts each. */
 const BATCHES = [1, 2].map((seed) => labelled(1536, seed));
 
 type Make = (model: Module, engine: Engine) => Promise<{ step: Optimizer["step"]; dispose: Optimizer["dispose"] }>;
@@ -138,7 +138,7 @@ function cut(figures: PartFigures, samples: number, engine: Partial<Engine> = {}
 }
 
 describe("the samples of a part", () => {
-  const figures: PartFigures = { widest: 2 ** 16, computed: 2 ** 24, summed: 2 ** 19 };
+  const figures: PartFigures = { widest: 2 ** 15, computed: 2 ** 24, summed: 2 ** 22, convolves: false };
 
   test("keep a value within each thread's share of the cache", () => {
     expect(cut(figures, 32).parts).toEqual([4]);
@@ -146,21 +146,31 @@ describe("the samples of a part", () => {
     expect(cut(figures, 32, { precision: "float64" }).parts).toEqual([2]);
   });
 
+  test("are more where convolutions put them side by side", () => {
+    expect(cut({ ...figures, convolves: true }, 32).parts).toEqual([8]);
+  });
+
+  test("are one where its values fill more than the cache", () => {
+    expect(cut({ ...figures, widest: 2 ** 20 }, 32).parts).toEqual([1]);
+    expect(cut({ ...figures, widest: 2 ** 20 }, 1).parts).toBeUndefined();
+  });
+
   test("divide the batch, and are not much fewer than could be", () => {
     expect(cut(figures, 6).parts).toEqual([3]);
     expect(cut(figures, 10).parts).toEqual([2]);
-    expect(cut(figures, 13).parts).toBeUndefined();
+    expect(cut(figures, 13).parts).toEqual([1]);
+    expect(cut({ ...figures, widest: 2 ** 14 }, 13).parts).toBeUndefined();
   });
 
   test("are all where these are few, or what is added up is much beside what is computed", () => {
     expect(cut(figures, 4).parts).toBeUndefined();
-    expect(cut({ ...figures, summed: 2 ** 21 }, 32).parts).toEqual([4]);
-    expect(cut({ ...figures, summed: 2 ** 21 + 1 }, 32).parts).toBeUndefined();
+    expect(cut({ ...figures, summed: 2 ** 24 }, 32).parts).toEqual([4]);
+    expect(cut({ ...figures, summed: 2 ** 24 + 1 }, 32).parts).toBeUndefined();
   });
 });
 
 describe("the samples of a share", () => {
-  const figures: PartFigures = { widest: 2 ** 16, computed: 2 ** 10, summed: 2 ** 10 };
+  const figures: PartFigures = { widest: 2 ** 15, computed: 2 ** 10, summed: 2 ** 10, convolves: false };
   const two = { threads: 2, lanes: 2 };
 
   test("are as even as can be, where much is computed beside what shares exchange", () => {
@@ -173,7 +183,7 @@ describe("the samples of a share", () => {
   test("are each cut into parts that suit one thread, or none is", () => {
     const large = { ...figures, computed: 2 ** 24 };
     expect(cut(large, 32, two)).toEqual({ shares: [16, 16], parts: [4, 4] });
-    expect(cut(large, 33, two)).toEqual({ shares: [17, 16], parts: undefined });
+    expect(cut({ ...large, widest: 2 ** 14 }, 33, two)).toEqual({ shares: [17, 16], parts: undefined });
     expect(cut(large, 18, two)).toEqual({ shares: [9, 9], parts: [3, 3] });
   });
 });

@@ -1,6 +1,7 @@
 import type { DataSpec, Engine } from "../engine/index.ts";
 import { countOf } from "../graph/index.ts";
 import type { Precision } from "../onnx/index.ts";
+import type { Primitive } from "../ops/index.ts";
 import { evenParts, widest } from "../summary/index.ts";
 import { names, type StepParts, slopesSource } from "./step-graph.ts";
 
@@ -12,6 +13,7 @@ export interface PartFigures {
   readonly computed: number;
   /** What each part adds up: the gradient. */
   readonly summed: number;
+  readonly convolves: boolean;
 }
 
 /**
@@ -27,7 +29,8 @@ export function partFigures(parts: StepParts, spec: DataSpec): PartFigures | und
   const counts = graph.nodes.map(({ shape }) => countOf(shape));
   const computed = counts.reduce((sum, { factor, power }) => (power === 1 ? sum + factor : sum), 0);
   const summed = [...graph.outputs.values()].reduce((sum, { shape }) => sum + countOf(shape).factor, 0);
-  return { widest: widest(graph), computed, summed };
+  const convolves = graph.nodes.some(({ op }) => CONVOLUTIONS.has(op.name));
+  return { widest: widest(graph), computed, summed, convolves };
 }
 
 /** How the gradient of a batch is added up. */
@@ -58,23 +61,29 @@ export function stepCut(
   return { shares, parts: parts.every((part) => part !== undefined) ? parts : undefined };
 }
 
-/** A value of one part should stay in the cache of a processor's core, where each thread has its share of it. */
-const VALUE_BYTES = 2 ** 20;
+const CONVOLUTIONS: ReadonlySet<string> = new Set<Primitive>(["conv", "convInput", "convWeight"]);
+
+/**
+ * A value of one part should stay in the cache of a processor's core with what it is computed from, where each thread has its
+ * share of it; convolutions, which put samples side by side, gain more by having more of them (measured).
+ */
+const VALUE_BYTES = { convolutions: 2 ** 20, others: 2 ** 19 } as const;
 
 /** How much more a part must compute than it adds up. */
-const PART_WORTH = 32;
+const PART_WORTH = 4;
 
 /** Samples in each part of a share; undefined where it is faster, or must be, at once. */
 function stepPart(
-  { widest, computed, summed }: PartFigures,
+  { widest, computed, summed, convolves }: PartFigures,
   samples: number,
   precision: Precision,
   threads: number,
 ): number | undefined {
   const bytes = widest * (precision === "float32" ? 4 : 8);
-  const most = Math.floor((VALUE_BYTES * threads) / bytes);
+  const cache = threads * (convolves ? VALUE_BYTES.convolutions : VALUE_BYTES.others);
+  const most = Math.max(1, Math.floor(cache / bytes));
   if (samples <= most) return undefined;
-  for (let size = most; size > most / 4; size--)
+  for (let size = most; size >= most / 4; size--)
     if (samples % size === 0) return size * computed >= PART_WORTH * summed ? size : undefined;
   return undefined;
 }
