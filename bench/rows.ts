@@ -48,9 +48,12 @@ export interface Scale {
 /** All threads of the machine. */
 export const ALL: number = availableParallelism();
 
-/** How often a work is run, by how long one run takes; fewer blocks with --quick. */
+/**
+ * How often a work is run, by how long one run takes; fewer blocks with --quick. What takes milliseconds comes by the thousand, so that
+ * what the first runs of a process pay for, and of a block after the threads did something else, is nothing.
+ */
 const EFFORTS = {
-  milliseconds: { warmUp: 20, repeats: 15, blocks: 4, quick: { repeats: 5, blocks: 2 } },
+  milliseconds: { warmUp: 100, repeats: 50, blocks: 4, quick: { repeats: 25, blocks: 2 } },
   second: { warmUp: 3, repeats: 3, blocks: 3, quick: { blocks: 1 } },
   seconds: { warmUp: 1, repeats: 1, blocks: 1, quick: {} },
   minutes: { warmUp: 0, repeats: 1, blocks: 1, quick: {} },
