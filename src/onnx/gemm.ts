@@ -16,7 +16,7 @@ export interface Gemm {
 
 /**
  * Finds the products to write as Gemm, by the node whose value the operator gives. A multiple, sum or difference takes its
- * product in where that is used nowhere else; a transposed factor is read as it lies.
+ * product in where that is used nowhere else, and a multiple that is added to it; a transposed factor is read as it lies.
  * https://onnx.ai/onnx/operators/onnx__Gemm.html
  */
 export function findGemms(
@@ -36,15 +36,20 @@ export function findGemms(
     const { op, inputs } = node;
     if (isMatrixProduct(node)) gemms.set(node, gemmOf(node));
     else if (op.name === "scale") {
-      const [product, { factor }] = [inputs[0]!, node.attrs as { factor: number }];
+      const [product, factor] = [inputs[0]!, factorOf(node)];
       const gemm = taken(product);
       if (gemm && !gemm.added && isExact(factor, precision)) take(node, product, { ...gemm, alpha: factor });
     } else if (op.name in SIGNS) {
       const at = inputs.findIndex((x) => taken(x) && !taken(x)!.added);
-      const added = at < 0 ? undefined : addable(inputs[1 - at]!, node);
-      const [gemm, signs] = [taken(inputs[at]), SIGNS[op.name]!];
-      if (gemm && added)
-        take(node, inputs[at]!, { ...gemm, added, alpha: signs[at]! * gemm.alpha, beta: signs[1 - at]! });
+      if (at < 0) continue;
+      const [gemm, signs, term] = [taken(inputs[at])!, SIGNS[op.name]!, inputs[1 - at]!];
+      const isMultiple =
+        term.op.name === "scale" && uses.get(term) === 1 && !gemms.has(term) && isExact(factorOf(term), precision);
+      const added = addable(isMultiple ? term.inputs[0]! : term, node);
+      if (!added) continue;
+      const beta = signs[1 - at]! * (isMultiple ? factorOf(term) : 1);
+      take(node, inputs[at]!, { ...gemm, added, alpha: signs[at]! * gemm.alpha, beta });
+      if (isMultiple) absorbed.add(term);
     }
   }
   for (const [node, { added, transA, transB, alpha }] of gemms)
@@ -56,6 +61,10 @@ export function findGemms(
 const SIGNS: Readonly<Record<string, readonly [number, number]>> = { add: [1, 1], sub: [1, -1] } satisfies Partial<
   Record<Primitive, readonly [number, number]>
 >;
+
+function factorOf({ attrs }: Node): number {
+  return (attrs as { factor: number }).factor;
+}
 
 /** Whether a number is as good in an attribute, which is a float32. */
 function isExact(factor: number, precision: Precision): boolean {

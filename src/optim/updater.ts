@@ -149,17 +149,16 @@ export class SGDUpdater implements Updater {
   }
 
   scalars(step: number): Record<string, number> {
-    const { momentum, dampening } = this.options;
-    if (momentum === 0) return {};
-    return step === 0 ? { keep: 0, gain: 1 } : { keep: momentum, gain: 1 - dampening };
+    const { dampening } = this.options;
+    return dampening === 0 ? {} : { gain: step === 0 ? 1 : 1 - dampening };
   }
 
   update(inputs: UpdaterInputs): UpdaterOutputs {
     const gradient = withDecay(signedGradient(inputs, this.options), inputs, this.options);
     const { momentum, nesterov } = this.options;
     if (momentum === 0) return { direction: gradient, state: {} };
-    const { keep, gain } = inputs.scalars;
-    const buffer = inputs.state.momentum!.mul(keep!).add(gradient.mul(gain!));
+    const { gain } = inputs.scalars;
+    const buffer = inputs.state.momentum!.mul(momentum).add(gain ? gradient.mul(gain) : gradient);
     return { direction: nesterov ? gradient.add(buffer.mul(momentum)) : buffer, state: { momentum: buffer } };
   }
 }

@@ -101,6 +101,23 @@ export const fusedCases: readonly Case[] = [
     fused(`${factor} times a product, taken off a row`, (b, x, y, c) =>
       o.sub(b, c, o.scale(b, o.matmul(b, x, o.transposeLast(b, y)), factor)),
     ),
+    fused(`${factor} times a matrix, with a product taken off`, (b, _x, y) =>
+      o.sub(
+        b,
+        o.scale(b, o.matmul(b, y, o.transposeLast(b, y)), factor),
+        o.matmul(b, o.scale(b, y, 2), o.sin(b, o.transposeLast(b, y))),
+      ),
+    ),
+    fused(`${factor} times an input, taken off its square`, (b, _x, _y, c) => {
+      const [column, row] = [o.reshape(b, c, [2, 1]), o.reshape(b, c, [1, 2])];
+      const matrix = o.tanh(b, o.add(b, column, row));
+      return o.sub(b, o.matmul(b, matrix, o.transposeLast(b, matrix)), o.scale(b, matrix, factor));
+    }),
+    fused(`${factor} times a matrix, used twice`, (b, x, y) => {
+      const product = o.matmul(b, x, o.transposeLast(b, y));
+      const multiple = o.scale(b, o.sin(b, o.broadcast(b, o.sum(b, product, [0]), product.shape)), factor);
+      return o.mul(b, o.add(b, product, multiple), multiple);
+    }),
     fused(`a sum with a product, times ${factor}`, (b, x, y, c) =>
       o.scale(b, o.add(b, o.matmul(b, x, o.transposeLast(b, y)), c), factor),
     ),
