@@ -37,16 +37,24 @@ class AdamRule implements Updater {
       ...COMMON_UPDATER_OPTIONS,
       weightDecay: [weightDecay, COMMON_UPDATER_OPTIONS.weightDecay[1]],
     });
-    this.stateNames = this.options.amsgrad ? ["mean", "square", "largest"] : ["mean", "square"];
+    this.stateNames = this.options.amsgrad ? ["sum", "square", "largest"] : ["sum", "square"];
     this.#decoupled = decoupled;
   }
 
-  /** The corrections of the averages for their start at zero, as one factor (Kingma & Ba, end of section 2). */
+  /**
+   * What makes the sum an average, and the corrections of the averages for their start at zero, as one factor (Kingma & Ba, end of
+   * section 2).
+   */
   scalars(step: number): Record<string, number> {
     const { betas, eps } = this.options;
     const [mean, square] = betas.map((beta) => 1 - beta ** (step + 1));
     const root = Math.sqrt(square!);
-    return { unbias: root / mean!, eps: eps * root };
+    return { factor: ((1 - betas[0]) / this.#share) * (root / mean!), eps: eps * root };
+  }
+
+  /** What gradients are multiplied by, so that the square of one is what it adds to the average of squares. */
+  get #share(): number {
+    return Math.sqrt(1 - this.options.betas[1]);
   }
 
   update(inputs: UpdaterInputs): UpdaterOutputs {
@@ -54,17 +62,16 @@ class AdamRule implements Updater {
     const { state, scalars } = inputs;
     const own = signedGradient(inputs, this.options);
     const gradient = this.#decoupled ? own : withDecay(own, inputs, this.options);
-    // So that its square is what is added: one multiplication of all entries less. A multiple of it would become one of the
-    // gradient, were it not for `detach`, and the product that the gradient often is could not take the factor in.
-    const share = Math.sqrt(1 - betas[1]);
-    const scaled = gradient.mul(share).detach();
-    const mean = state.mean!.mul(betas[0]).add(scaled.mul((1 - betas[0]) / share));
+    // A multiple of a multiple would become one of the gradient, were it not for `detach`, and the product that the gradient often is
+    // could not take the factor in. Nor are new entries of the sum multiplied by 1 − β once more: `factor` does it.
+    const scaled = gradient.mul(this.#share).detach();
+    const sum = state.sum!.mul(betas[0]).add(scaled);
     const square = state.square!.mul(betas[1]).add(scaled.mul(scaled));
     const largest = amsgrad ? where(square.gt(state.largest!), square, state.largest!) : square;
-    const direction = mean.div(largest.sqrt().add(scalars.eps!)).mul(scalars.unbias!);
+    const direction = sum.div(largest.sqrt().add(scalars.eps!)).mul(scalars.factor!);
     return {
       direction: this.#decoupled ? withDecay(direction, inputs, this.options) : direction,
-      state: amsgrad ? { mean, square, largest } : { mean, square },
+      state: amsgrad ? { sum, square, largest } : { sum, square },
     };
   }
 }
