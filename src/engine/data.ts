@@ -85,12 +85,14 @@ export function checkFiniteBatch(batch: Partial<Batch>): void {
 
 /**
  * Checks that a model's layers take data: labels in range, and as many samples as they need.
- * @throws DataError naming the layer, the input, the sample and the value.
+ * @throws DataError naming the layer, the input, the sample and the value; NonFiniteError, of which it is told first.
  */
 export function checkFits(data: RunData, samples: number, checks: readonly BatchCheck[]): void {
   for (const check of checks) {
     const wrong = check.kind === "range" ? outOfRange(data, check) : tooFew(samples, check);
-    if (wrong) throw new DataError(check.layer === undefined ? wrong : `${check.layer}: ${wrong}`);
+    if (!wrong) continue;
+    checkFiniteBatch(data);
+    throw new DataError(check.layer === undefined ? wrong : `${check.layer}: ${wrong}`);
   }
 }
 

@@ -319,6 +319,13 @@ describe("numbers that are not finite leave everything as it was", () => {
     expect(await everything(optimizer, model)).toEqual(before);
   });
 
+  test("which is told before a label that is out of range", async () => {
+    const optimizer = await make(classifier(), { hgLoader: loader() });
+    const { x, y } = poisoned();
+    y.data[0] = 99;
+    await expect(optimizer.step({ x, y })).rejects.toThrow("batch x: entry 8 is NaN in sample 1");
+  });
+
   /** Summaries whose second batch is spoiled, with a place to go back to. */
   class Spoiled {
     state = 0;

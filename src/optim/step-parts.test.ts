@@ -150,16 +150,17 @@ describe("the samples of a part", () => {
     expect(cut({ ...figures, convolves: true }, 32).parts).toEqual([8]);
   });
 
-  test("are one where its values fill more than the cache", () => {
-    expect(cut({ ...figures, widest: 2 ** 20 }, 32).parts).toEqual([1]);
-    expect(cut({ ...figures, widest: 2 ** 20 }, 1).parts).toBeUndefined();
+  test("are one where its values fill more than the cache, if it computes much more than is added up", () => {
+    const large = { ...figures, widest: 2 ** 20, summed: 2 ** 19 };
+    expect(cut(large, 32).parts).toEqual([1]);
+    expect(cut(large, 1).parts).toBeUndefined();
+    expect(cut({ ...large, summed: 2 ** 19 + 1 }, 32).parts).toBeUndefined();
   });
 
   test("divide the batch, and are not much fewer than could be", () => {
     expect(cut(figures, 6).parts).toEqual([3]);
     expect(cut(figures, 10).parts).toEqual([2]);
-    expect(cut(figures, 13).parts).toEqual([1]);
-    expect(cut({ ...figures, widest: 2 ** 14 }, 13).parts).toBeUndefined();
+    expect(cut(figures, 13).parts).toBeUndefined();
   });
 
   test("are all where these are few, or what is added up is much beside what is computed", () => {
@@ -183,7 +184,7 @@ describe("the samples of a share", () => {
   test("are each cut into parts that suit one thread, or none is", () => {
     const large = { ...figures, computed: 2 ** 24 };
     expect(cut(large, 32, two)).toEqual({ shares: [16, 16], parts: [4, 4] });
-    expect(cut({ ...large, widest: 2 ** 14 }, 33, two)).toEqual({ shares: [17, 16], parts: undefined });
+    expect(cut(large, 33, two)).toEqual({ shares: [17, 16], parts: undefined });
     expect(cut(large, 18, two)).toEqual({ shares: [9, 9], parts: [3, 3] });
   });
 });

@@ -69,8 +69,8 @@ const CONVOLUTIONS: ReadonlySet<string> = new Set<Primitive>(["conv", "convInput
  */
 const VALUE_BYTES = { convolutions: 2 ** 20, others: 2 ** 19 } as const;
 
-/** How much more a part must compute than it adds up. */
-const PART_WORTH = 4;
+/** How much more a part must compute than it adds up: where one sample fits the cache, and where it does not. */
+const PART_WORTH = { inside: 4, beyond: 32 } as const;
 
 /** Samples in each part of a share; undefined where it is faster, or must be, at once. */
 function stepPart(
@@ -82,8 +82,9 @@ function stepPart(
   const bytes = widest * (precision === "float32" ? 4 : 8);
   const cache = threads * (convolves ? VALUE_BYTES.convolutions : VALUE_BYTES.others);
   const most = Math.max(1, Math.floor(cache / bytes));
+  const worth = bytes <= cache ? PART_WORTH.inside : PART_WORTH.beyond;
   if (samples <= most) return undefined;
-  for (let size = most; size >= most / 4; size--)
-    if (samples % size === 0) return size * computed >= PART_WORTH * summed ? size : undefined;
+  for (let size = most; size > most / 4; size--)
+    if (samples % size === 0) return size * computed >= worth * summed ? size : undefined;
   return undefined;
 }
