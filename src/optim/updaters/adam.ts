@@ -62,9 +62,8 @@ class AdamRule implements Updater {
     const { state, scalars } = inputs;
     const own = signedGradient(inputs, this.options);
     const gradient = this.#decoupled ? own : withDecay(own, inputs, this.options);
-    // A multiple of a multiple would become one of the gradient, were it not for `detach`, and the product that the gradient often is
-    // could not take the factor in. Nor are new entries of the sum multiplied by 1 − β once more: `factor` does it.
-    const scaled = gradient.mul(this.#share).detach();
+    // One multiple of the gradient serves both averages, and the product that a gradient often is can take the number in.
+    const scaled = gradient.mul(this.#share);
     const sum = state.sum!.mul(betas[0]).add(scaled);
     const square = state.square!.mul(betas[1]).add(scaled.mul(scaled));
     const largest = amsgrad ? where(square.gt(state.largest!), square, state.largest!) : square;
