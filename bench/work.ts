@@ -1,4 +1,4 @@
-import { type Engine, samplesOf, specOf, uploadBatch, variableTensors } from "../src/engine/index.ts";
+import { type Engine, runBatch, samplesOf, specOf, variableTensors } from "../src/engine/index.ts";
 import type { Graph } from "../src/graph/index.ts";
 import { AdamUpdater, computeHg, losses, Optimizer, Random, SGDUpdater, type Updater } from "../src/index.ts";
 import { stepSource } from "../src/optim/step-graph.ts";
@@ -45,9 +45,8 @@ async function forwardTask(subject: Subject, engine: Engine): Promise<Task> {
   const session = await engine.compile(graph, { samples: samplesOf(batch) });
   const random = new Random(0);
   const run = async (): Promise<void> => {
-    const own = await uploadBatch(engine, batch, plan, random);
     const kept = await variableTensors(engine, objective.variables);
-    const { loss } = await session.run({ ...kept, ...own }, Object.values(own));
+    const { loss } = await runBatch(engine, { session, plan }, kept, batch, random);
     engine.release(loss!);
   };
   return { run, graphs: [graph] };

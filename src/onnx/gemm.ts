@@ -32,6 +32,11 @@ export function findGemms(
     gemms.delete(product);
     absorbed.add(product);
   };
+  /** Of a multiple that is no product itself and used nowhere else. */
+  const ownFactor = (term: Node): number | undefined => {
+    const isOwn = term.op.name === "scale" && uses.get(term) === 1 && !gemms.has(term);
+    return isOwn && isExact(factorOf(term), precision) ? factorOf(term) : undefined;
+  };
   for (const node of graph.nodes) {
     const { op, inputs } = node;
     if (isMatrixProduct(node)) gemms.set(node, gemmOf(node));
@@ -43,13 +48,16 @@ export function findGemms(
       const at = inputs.findIndex((x) => taken(x) && !taken(x)!.added);
       if (at < 0) continue;
       const [gemm, signs, term] = [taken(inputs[at])!, SIGNS[op.name]!, inputs[1 - at]!];
-      const isMultiple =
-        term.op.name === "scale" && uses.get(term) === 1 && !gemms.has(term) && isExact(factorOf(term), precision);
-      const added = addable(isMultiple ? term.inputs[0]! : term, node);
+      const factor = ownFactor(term);
+      const added = addable(factor === undefined ? term : term.inputs[0]!, node);
       if (!added) continue;
-      const beta = signs[1 - at]! * (isMultiple ? factorOf(term) : 1);
-      take(node, inputs[at]!, { ...gemm, added, alpha: signs[at]! * gemm.alpha, beta });
-      if (isMultiple) absorbed.add(term);
+      take(node, inputs[at]!, {
+        ...gemm,
+        added,
+        alpha: signs[at]! * gemm.alpha,
+        beta: signs[1 - at]! * (factor ?? 1),
+      });
+      if (factor !== undefined) absorbed.add(term);
     }
   }
   for (const [node, { added, transA, transB, alpha }] of gemms)
