@@ -6,7 +6,14 @@ import type { Random } from "../util/random.ts";
 import type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
 import { drawMasks, sliceSamples } from "./masks.ts";
 import type { Program } from "./programs.ts";
-import { type BatchCheck, DATA_INPUTS, type Needs, type RangeCheck, type SizeCheck } from "./variable.ts";
+import {
+  type BatchCheck,
+  DATA_INPUTS,
+  type Needs,
+  type Objective,
+  type RangeCheck,
+  type SizeCheck,
+} from "./variable.ts";
 
 /** What a graph must know of a batch: shapes without the number of samples, and dtypes. */
 export interface DataSpec {
@@ -34,6 +41,21 @@ export function samplesOf(batch: Batch): number {
   if (inputs !== targets) throw new DataError(`batch: x has ${inputs} samples, y has ${targets}`);
   if (inputs < 1) throw new DataError("batch: expected at least one sample, found none");
   return inputs;
+}
+
+/**
+ * What is traced of a loss for a batch, made once for each kind of batch, for one call that takes many: for batches of the
+ * same shapes, dtypes and number of samples, while the modules that traces asked have the same modes.
+ */
+export function perKind<T>(objective: Objective, make: (batch: Batch) => T): (batch: Batch) => T {
+  const made = new Map<string, T>();
+  const keyOf = (batch: Batch): string => `${specOf(batch).key} ${samplesOf(batch)} ${objective.mode()}`;
+  return (batch) => {
+    const result = made.get(keyOf(batch)) ?? make(batch);
+    // Asked again: making it finds out which modules count.
+    made.set(keyOf(batch), result);
+    return result;
+  };
 }
 
 /** The graph's inputs for the batch, x and then y. */

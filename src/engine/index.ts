@@ -5,6 +5,7 @@ export {
   checkFits,
   type DataSpec,
   dataInputs,
+  perKind,
   type RunData,
   runBatch,
   runData,

@@ -74,6 +74,8 @@ export class Programs {
 /** How many programs of one-off calls (`predict`, `computeHg` …) an engine keeps compiled. */
 const SHARED_LIMIT = 32;
 const shared = new WeakMap<Engine, Programs>();
+/** Graphs as text: one that serves many batches is printed once. */
+const printed = new WeakMap<Graph, string>();
 
 /**
  * The program for a graph on an engine, for calls that own no programs: equal graphs share one.
@@ -82,9 +84,15 @@ const shared = new WeakMap<Engine, Programs>();
 export function sharedProgram<T>(engine: Engine, source: Source<T>, key = ""): Promise<Program<T>> {
   const programs = shared.get(engine) ?? new Programs(engine, SHARED_LIMIT);
   shared.set(engine, programs);
-  const text = key + printGraph(source.graph);
+  const text = key + textOf(source.graph);
   return programs.get(
     () => text,
     () => source,
   );
+}
+
+function textOf(graph: Graph): string {
+  const text = printed.get(graph) ?? printGraph(graph);
+  printed.set(graph, text);
+  return text;
 }

@@ -6,6 +6,7 @@ import {
   type Mode,
   type Needs,
   type Objective,
+  perKind,
   runBatch,
   type Source,
   samplesOf,
@@ -49,7 +50,7 @@ export interface EvaluateOptions {
 
 /**
  * The loss of a model on a data set, and its accuracy where the targets are labels. Batches count by their samples. The
- * model stays as it is, its buffers too.
+ * model stays as it is, its buffers too. It is traced once for each kind of batch (shapes, dtypes, number of samples) and mode.
  * @throws DataError where there is no batch, NonFiniteError where the loss is NaN or infinite.
  */
 export async function evaluate(
@@ -63,11 +64,12 @@ export async function evaluate(
   if (mode !== undefined) checkOneOf("mode", mode, ["train", "eval"]);
   checkWhole("seed", seed);
   const target = objective(model, loss);
+  const sourceOf = perKind(target, (batch) => evaluationSource(target, batch, mode));
   const random = new Random(seed);
   let [total, samples, correct, counted] = [0, 0, 0, 0];
   for await (const batch of batches) {
     signal?.throwIfAborted();
-    const part = await inTurn(engine, () => evaluateBatch(engine, target, batch, mode, random));
+    const part = await inTurn(engine, () => evaluateBatch(engine, target, sourceOf(batch), batch, random));
     const size = samplesOf(batch);
     if (!Number.isFinite(part.loss)) throw new NonFiniteError(`evaluate: the loss is ${part.loss}`);
     total += part.loss * size;
@@ -82,11 +84,10 @@ export async function evaluate(
 async function evaluateBatch(
   engine: Engine,
   target: Objective,
+  source: Source<Needs>,
   batch: Batch,
-  mode: Mode | undefined,
   random: Random,
 ): Promise<{ loss: number; correct: number; counted: number }> {
-  const source = evaluationSource(target, batch, mode);
   const program = await sharedProgram(engine, source, JSON.stringify(source.plan));
   const outputs = await runBatch(engine, program, await variableTensors(engine, target.variables), batch, random);
   const read = async (name: string): Promise<number> =>

@@ -7,6 +7,7 @@ import {
   inTurn,
   type Needs,
   type Objective,
+  perKind,
   runBatch,
   type Source,
   samplesOf,
@@ -32,11 +33,11 @@ import {
   randomOf,
   uploadDirections,
 } from "./along.ts";
-import { nameGroups } from "./groups.ts";
+import { type NamedGroup, nameGroups } from "./groups.ts";
 import { SummaryMean, WeightedMean } from "./mean.ts";
 import { canonical } from "./partition.ts";
 import { partsOf } from "./run-parts.ts";
-import { compileRest, runSummary, type Summary, summarySource } from "./summary.ts";
+import { compileRest, runSummary, type Summary, type SummaryPlan, summarySource } from "./summary.ts";
 
 /** A loss and its gradient. */
 export interface ValueAndGrad {
@@ -58,34 +59,24 @@ export async function valueAndGrad(
 ): Promise<ValueAndGrad> {
   refuseUnknown("valueAndGrad", options, RUN_OPTIONS);
   const { engine = await defaultEngine() } = options;
-  return await gradientOf(model, loss, batch, engine, randomOf(options));
-}
-
-function gradientOf(
-  model: Module,
-  loss: Loss,
-  batch: Batch | undefined,
-  engine: Engine,
-  random: Random,
-): Promise<ValueAndGrad> {
-  return inTurn(engine, () => gradientOn(engine, model, loss, batch, random));
+  const target = objective(model, loss);
+  const random = randomOf(options);
+  return await inTurn(engine, () => gradientOn(engine, target, gradientSource(target, batch), batch, random));
 }
 
 async function gradientOn(
   engine: Engine,
-  model: Module,
-  loss: Loss,
+  target: Objective,
+  source: Source<Needs>,
   batch: Batch | undefined,
   random: Random,
 ): Promise<ValueAndGrad> {
-  const target = objective(model, loss);
-  const source = { ...gradientSource(target, batch), samples: batch && samplesOf(batch) };
   const program = await sharedProgram(engine, source, JSON.stringify(source.plan));
   const outputs = await runBatch(engine, program, await variableTensors(engine, target.variables), batch, random);
   const read = async (name: string) => (await engine.read(outputs[name]!)) as NDArray<FloatData>;
   const [value] = (await read(LOSS)).data;
   const gradient: Record<string, NDArray<FloatData>> = {};
-  for (const [name, { trainable }] of target.variables) if (trainable) gradient[name] = await read(slope(name));
+  for (const name of target.variables.keys()) if (outputs[slope(name)]) gradient[name] = await read(slope(name));
   engine.release(...Object.values(outputs));
   if (!Number.isFinite(value)) throw new NonFiniteError(`the loss is ${value}`);
   for (const [name, { data }] of Object.entries(gradient)) checkFinite(`gradient of ${name}`, { shape: [], data });
@@ -111,7 +102,8 @@ export function gradientSource(target: Objective, batch: Batch | undefined): Sou
     trainable.map(([name, variable]) => variableInput(b, name, variable)),
   );
   const named = trainable.map(([name, { shape }], i) => [slope(name), slopes[i] ?? zeros(b, shape)] as const);
-  return { graph: graphOf(new Map<string, Node>([[LOSS, loss], ...named])), plan: { checks, masks } };
+  const graph = graphOf(new Map<string, Node>([[LOSS, loss], ...named]));
+  return { graph, plan: { checks, masks }, samples: batch && samplesOf(batch) };
 }
 
 function zeros(b: GraphBuilder, shape: readonly number[]): Node {
@@ -126,38 +118,35 @@ function zeros(b: GraphBuilder, shape: readonly number[]): Node {
  */
 export async function computeHg(model: Module, loss: Loss, batch?: Batch, options: HgOptions = {}): Promise<Summary> {
   refuseUnknown("computeHg", options, HG_OPTIONS);
-  const { engine = await defaultEngine() } = options;
-  const random = randomOf(options);
-  const direction = options.direction ?? (await gradientOf(model, loss, batch, engine, randomOf(options))).gradient;
-  return await hgAlong(model, loss, batch, { ...options, engine, random }, direction);
+  const along = await prepare(model, loss, options);
+  const { engine, target, groups, seed = 0 } = along;
+  const direction = options.direction ?? (await valueAndGrad(model, loss, batch, { engine, seed })).gradient;
+  return await inTurn(engine, () => summaryAlong(along, summarySource(target, groups, batch), batch, direction));
 }
 
 /** What a summary along a direction is told. */
-type AlongOptions = HgOptions & { readonly engine: Engine; readonly random: Random };
+interface Along extends HgOptions {
+  readonly engine: Engine;
+  readonly target: Objective;
+  readonly groups: readonly NamedGroup[];
+  readonly random: Random;
+}
 
-function hgAlong(
-  model: Module,
-  loss: Loss,
-  batch: Batch | undefined,
-  options: AlongOptions,
-  direction: Direction,
-): Promise<Summary> {
-  return inTurn(options.engine, () => summaryAlong(model, loss, batch, options, direction));
+/** @throws OptionError, PartitionError */
+async function prepare(model: Module, loss: Loss, options: HgOptions): Promise<Along> {
+  const { partition = canonical(model), microbatch, engine = await defaultEngine() } = options;
+  if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
+  const target = objective(model, loss);
+  return { ...options, engine, target, groups: nameGroups(partition, target.variables), random: randomOf(options) };
 }
 
 async function summaryAlong(
-  model: Module,
-  loss: Loss,
+  { engine, target, groups, microbatch, random, signal }: Along,
+  source: Source<SummaryPlan>,
   batch: Batch | undefined,
-  options: AlongOptions,
   direction: Direction,
 ): Promise<Summary> {
-  const { engine, partition = canonical(model), microbatch, random, signal } = options;
-  if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
-  const target = objective(model, loss);
-  const groups = nameGroups(partition, target.variables);
   checkDirection(direction, target, groups);
-  const source = summarySource(target, groups, batch);
   const { checks, masks } = source.plan;
   const key = JSON.stringify({ groups, checks, masks });
   const parts = partsOf(source.plan, batch, engine, microbatch);
@@ -186,18 +175,23 @@ export async function fullbatchGradient(
 ): Promise<ValueAndGrad> {
   refuseUnknown("fullbatchGradient", options, RUN_OPTIONS);
   const { engine = await defaultEngine(), signal } = options;
+  const target = objective(model, loss);
+  const sourceOf = perKind(target, (batch) => gradientSource(target, batch));
   const random = randomOf(options);
   const mean = new WeightedMean();
   for await (const batch of batches) {
     signal?.throwIfAborted();
-    const { loss: value, gradient } = await gradientOf(model, loss, batch, engine, random);
+    const part = await inTurn(engine, () => gradientOn(engine, target, sourceOf(batch), batch, random));
+    const { loss: value, gradient } = part;
     const arrays = Object.fromEntries(Object.entries(gradient).map(([name, { data }]) => [slope(name), data]));
     mean.add(samplesOf(batch), { ...arrays, [LOSS]: [value] });
   }
   const sums = mean.result();
   const gradient: Record<string, NDArray<FloatData>> = {};
-  for (const [name, { shape, trainable }] of objective(model, loss).variables)
-    if (trainable) gradient[name] = { shape, data: sums[slope(name)]! };
+  for (const [name, { shape }] of target.variables) {
+    const data = sums[slope(name)];
+    if (data) gradient[name] = { shape, data };
+  }
   return { loss: sums[LOSS]![0]!, gradient };
 }
 
@@ -213,13 +207,16 @@ export async function computeHgFullbatch(
   options: HgOptions = {},
 ): Promise<Summary> {
   refuseUnknown("computeHgFullbatch", options, HG_OPTIONS);
-  const { engine = await defaultEngine(), signal, seed = 0 } = options;
-  const random = randomOf(options);
+  const along = await prepare(model, loss, options);
+  const { engine, target, groups, signal, seed = 0 } = along;
   const direction =
     options.direction ??
     (await fullbatchGradient(model, loss, batches, { engine, seed, ...(signal && { signal }) })).gradient;
+  const sourceOf = perKind(target, (batch) => summarySource(target, groups, batch));
   const mean = new SummaryMean();
-  for await (const batch of batches)
-    mean.add(samplesOf(batch), await hgAlong(model, loss, batch, { ...options, engine, random }, direction));
+  for await (const batch of batches) {
+    const part = await inTurn(engine, () => summaryAlong(along, sourceOf(batch), batch, direction));
+    mean.add(samplesOf(batch), part);
+  }
   return mean.result();
 }

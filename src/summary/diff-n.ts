@@ -4,6 +4,7 @@ import {
   type Engine,
   inTurn,
   type Objective,
+  perKind,
   type Source,
   samplesOf,
   sharedProgram,
@@ -73,10 +74,10 @@ export async function diffNFullbatch(
   const direction =
     options.direction ??
     (await fullbatchGradient(model, loss, batches, { engine, seed, ...(signal && { signal }) })).gradient;
+  const sourceOf = perKind(target, (batch) => tensorSource(target, batch, along));
   const mean = new WeightedMean();
   for await (const batch of batches) {
-    const source = tensorSource(target, batch, along);
-    const tensors = await inTurn(engine, () => tensorsAlong(source, target, batch, along, direction));
+    const tensors = await inTurn(engine, () => tensorsAlong(sourceOf(batch), target, batch, along, direction));
     mean.add(samplesOf(batch), Object.fromEntries(tensors.map(({ data }, k) => [k, data])));
   }
   const means = mean.result();
