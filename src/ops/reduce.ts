@@ -145,6 +145,7 @@ export function sameType(what: string, x: Node, y: Node): { shape: Shape; dtype:
 
 /** Repeats x and y to their common shape. */
 export function aligned(b: Builder, what: string, x: Node, y: Node): [Node, Node] {
+  if (sameShape(x.shape, y.shape)) return [x, y];
   const shape = commonShape(what, x.shape, y.shape);
   return [broadcast(b, x, shape), broadcast(b, y, shape)];
 }

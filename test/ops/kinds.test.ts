@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import {
   BATCH,
   type BilinearOp,
+  type Builder,
   GraphBuilder,
   graphOf,
   type Lead,
@@ -143,4 +144,19 @@ describe("kinds keep what they promise", () => {
       if (op.kind === "bilinear") await checkBilinear(trial, { ...node, op });
     }
   });
+});
+
+test("operands of one shape are taken as they are", () => {
+  const b = new GraphBuilder();
+  const made: string[] = [];
+  const counting: Builder = {
+    apply(op, inputs, attrs) {
+      made.push(op.name);
+      return b.apply(op, inputs, attrs);
+    },
+  };
+  const [x, y, row] = [input(b, "x", [BATCH, 3]), input(b, "y", [BATCH, 3]), input(b, "row", [3])];
+  add(counting, x, y);
+  expect(made).toEqual(["add"]);
+  expect(add(counting, x, row).inputs[1]!.op.name).toBe("broadcast");
 });
