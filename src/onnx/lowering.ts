@@ -1,4 +1,4 @@
-import { type BatchDim, type DType, formatDim, isBatch, type Node, type Shape } from "../graph/index.ts";
+import { type BatchDim, type Dim, type DType, formatDim, isBatch, type Node, type Shape } from "../graph/index.ts";
 import { internal } from "../util/errors.ts";
 import { type Attribute, ELEMENT, type ElementType, type OnnxNode, type OnnxTensor } from "./model-proto.ts";
 
@@ -36,6 +36,7 @@ export class Lowering implements Target {
   #isFixed = false;
   readonly #constants = new Map<string, string>();
   readonly #lengths = new Map<string, string>();
+  readonly #ones = new Map<string, string>();
   /** Outside names of the results that have one. */
   readonly #outputs = new Map<string, string>();
   #sample: { name: string; axis: number; dim: BatchDim } | undefined;
@@ -125,6 +126,14 @@ export class Lowering implements Target {
   /** Whole numbers as a vector: axes, lengths, ends. */
   ints(values: readonly number[]): string {
     return this.constant(values, [values.length], "int");
+  }
+
+  /** A vector of ones. */
+  ones(length: Dim): string {
+    const key = formatDim(length);
+    const name = this.#ones.get(key) ?? this.emit("Expand", [this.number(1), this.shape([length])]);
+    this.#ones.set(key, name);
+    return name;
   }
 
   /** Names an input from whose shape the batch size can be read. */

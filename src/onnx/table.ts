@@ -1,4 +1,4 @@
-import { typicalCount } from "../graph/index.ts";
+import { mergeDims, typicalCount } from "../graph/index.ts";
 import type { AttrsOf, Primitive } from "../ops/index.ts";
 import { internal } from "../util/errors.ts";
 import { conv, convInput, convWeight } from "./conv.ts";
@@ -46,10 +46,24 @@ const erf = (to: Lowering, x: string): string => {
  */
 const MANY = 2 ** 18;
 
-const sum: Lower<AttrsOf<"sum">> = (to, { attrs: { axes }, inputs, shape }, [x]) => {
+/**
+ * Rows from which on they are added up by a product with ones: 0.2 to 1 of ReduceSum's time on one thread (the least for a few hundred rows and
+ * columns), 0.1 to 0.7 on two.
+ */
+const ROWS = 32;
+
+const sum: Lower<AttrsOf<"sum">> = (to, { attrs: { axes }, inputs, shape, dtype }, [x]) => {
+  const from = inputs[0]!.shape;
+  const rows = mergeDims(from.slice(0, axes.length));
+  const areRows = shape.length > 0 && axes.every((axis, i) => axis === i) && typicalCount([rows]) >= ROWS;
+  if (areRows && to.element(dtype) === "float32") {
+    const matrix = from.length === 2 ? x! : to.emit("Reshape", [x!, reshapeTo(to, [rows, mergeDims(shape)])]);
+    const row = to.emit("MatMul", [to.ones(rows), matrix]);
+    return shape.length === 1 ? row : to.emit("Reshape", [row, reshapeTo(to, shape)]);
+  }
   const total = (value: string, of: readonly number[]): string =>
     to.emit("ReduceSum", [value, to.ints(of)], { keepdims: 0 });
-  const isRowByRow = shape.length === 0 && axes.length > 1 && typicalCount(inputs[0]!.shape) >= MANY;
+  const isRowByRow = shape.length === 0 && axes.length > 1 && typicalCount(from) >= MANY;
   return isRowByRow ? total(total(x!, axes.slice(1)), [0]) : total(x!, axes);
 };
 
