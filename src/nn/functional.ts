@@ -42,8 +42,8 @@ export function rowOf(what: string, row: number, rows: number): number {
 export function gelu(x: Tensor, approximate: "none" | "tanh" = "none"): Tensor {
   if (approximate !== "none" && approximate !== "tanh")
     throw new OptionError(`gelu: approximate is "none" or "tanh"; found ${JSON.stringify(approximate)}`);
-  const odd = approximate === "none" ? x.mul(Math.SQRT1_2).erf() : oddByTanh(x);
-  return x.mul(odd.add(1).mul(0.5));
+  if (approximate === "none") return new Tensor(ops.gelu(currentTrace().builder, x.node));
+  return x.mul(oddByTanh(x).add(1).mul(0.5));
 }
 
 /** Beyond ±9 the tanh is ±1 to the last place; x is held there, as powers of a larger one might overflow. */

@@ -30,7 +30,7 @@ const softplus = (to: Lowering, x: string): string => {
  * (2/π) ∫₀^∞ e^{−t²} sin(2 x t) / t dt by the midpoint rule of step π/12, which makes erf a smoothed square wave of half period
  * 12: from −6 to 6 the error is erfc(6) = 2e-17. Beyond, erf is ±1. (Strecok, 1968, has the same by the trapezoidal rule.)
  */
-const erf = (to: Lowering, x: string): string => {
+const erfInDouble = (to: Lowering, x: string): string => {
   const terms = Array.from({ length: 24 }, (_, k) => {
     const t = ((k + 0.5) * Math.PI) / 12;
     const wave = to.emit("Sin", [to.emit("Mul", [x, to.number(2 * t)])]);
@@ -38,6 +38,14 @@ const erf = (to: Lowering, x: string): string => {
   });
   const sum = terms.reduce((left, right) => to.emit("Add", [left, right]));
   return to.emit("Where", [to.emit("Greater", [to.emit("Abs", [x]), to.number(6)]), to.emit("Sign", [x]), sum]);
+};
+
+const erf = composedInDouble("Erf", erfInDouble);
+
+/** Operator by operator as its slope is, so that ONNX Runtime computes once what both have in common. */
+const gelu: Lower<unknown> = (to, node, [x]) => {
+  const odd = erf(to, node, [to.emit("Mul", [x!, to.number(Math.SQRT1_2)])]);
+  return to.emit("Mul", [x!, to.emit("Mul", [to.emit("Add", [odd, to.number(1)]), to.number(0.5)])]);
 };
 
 /**
@@ -118,7 +126,8 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   relu: direct("Relu"),
   minZero: (to, _node, [x]) => to.emit("Min", [x!, to.number(0)]),
   elu: composedInDouble("Elu", elu),
-  erf: composedInDouble("Erf", erf),
+  erf,
+  gelu,
   abs: direct("Abs"),
   sin: direct("Sin"),
   cos: direct("Cos"),

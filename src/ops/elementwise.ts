@@ -1,5 +1,5 @@
 import type { Builder, ElementwiseOp, Node } from "../graph/index.ts";
-import { cast, greater, mul, scale, shift, sign, sub } from "./arithmetic.ts";
+import { add, cast, greater, mul, scale, shift, sign, sub } from "./arithmetic.ts";
 import { erfOf } from "./erf.ts";
 import { broadcast } from "./reduce.ts";
 import { scalar } from "./source.ts";
@@ -153,10 +153,31 @@ export const erfOp: ElementwiseOp<object> = elementwise("erf", erfOf, [
   },
 ]);
 
-/** e^{−x²} */
-function bell(b: Builder, x: Node): Node {
-  return exp(b, scale(b, square(b, x), -1));
+/** e^{−p x²} */
+function bell(b: Builder, x: Node, p: number = 1): Node {
+  return exp(b, scale(b, square(b, x), -p));
 }
+
+const NORMAL = 1 / Math.sqrt(2 * Math.PI);
+
+/**
+ * z = x Φ(x) with the normal distribution function Φ and its density φ: z' = Φ + x φ, z'' = (2 − x²) φ, z''' = (x² − 4) x φ,
+ * multiplied in such an order as those of erf.
+ */
+export const geluOp: ElementwiseOp<object> = elementwise("gelu", (x) => x * ((1 + erfOf(x * Math.SQRT1_2)) / 2), [
+  (b, x) => {
+    const share = scale(b, shift(b, erf(b, scale(b, x, Math.SQRT1_2)), 1), 0.5);
+    return add(b, share, scale(b, mul(b, x, bell(b, x, 0.5)), NORMAL));
+  },
+  (b, x) => {
+    const g = bell(b, x, 0.5);
+    return scale(b, sub(b, scale(b, g, 2), mul(b, x, mul(b, x, g))), NORMAL);
+  },
+  (b, x) => {
+    const xg = mul(b, x, bell(b, x, 0.5));
+    return scale(b, sub(b, mul(b, x, mul(b, x, xg)), scale(b, xg, 4)), NORMAL);
+  },
+]);
 
 export const absOp: ElementwiseOp<object> = elementwise("abs", Math.abs, [(b, x) => sign(b, x)]);
 
@@ -184,6 +205,7 @@ export const relu = (b: Builder, x: Node): Node => b.apply(reluOp, [x], {});
 export const minZero = (b: Builder, x: Node): Node => b.apply(minZeroOp, [x], {});
 export const elu = (b: Builder, x: Node): Node => b.apply(eluOp, [x], {});
 export const erf = (b: Builder, x: Node): Node => b.apply(erfOp, [x], {});
+export const gelu = (b: Builder, x: Node): Node => b.apply(geluOp, [x], {});
 export const abs = (b: Builder, x: Node): Node => b.apply(absOp, [x], {});
 export const sin = (b: Builder, x: Node): Node => b.apply(sinOp, [x], {});
 export const cos = (b: Builder, x: Node): Node => b.apply(cosOp, [x], {});

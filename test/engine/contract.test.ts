@@ -95,8 +95,26 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
   });
 
   describe("NaN and infinity", () => {
-    const { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, minZero, elu, erf, abs, sin, cos, sign } = o;
-    const unary = { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, minZero, elu, erf, abs, sin, cos, sign };
+    const { exp, log, reciprocal, sqrt, tanh, sigmoid, softplus, relu, minZero, elu, erf, gelu, abs, sin, cos, sign } =
+      o;
+    const unary = {
+      exp,
+      log,
+      reciprocal,
+      sqrt,
+      tanh,
+      sigmoid,
+      softplus,
+      relu,
+      minZero,
+      elu,
+      erf,
+      gelu,
+      abs,
+      sin,
+      cos,
+      sign,
+    };
     for (const [name, f] of Object.entries(unary))
       contract(`${name} passes NaN on`, async () => {
         const b = new GraphBuilder();
@@ -264,6 +282,20 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
         "erf",
       );
       expect(numbers(z)[1]! / 1.050884991041862e-9).toBeCloseTo(1, 6);
+    });
+
+    contract("derivatives of gelu are finite far out", async () => {
+      const b = new GraphBuilder();
+      const z = o.gelu(b, o.input(b, "x", [2]));
+      const { op } = z;
+      if (op.kind !== "elementwise") throw new Error("gelu goes entry by entry");
+      const slopes = {
+        first: op.derivative(b, z, 1)!,
+        second: op.derivative(b, z, 2)!,
+        third: op.derivative(b, z, 3)!,
+      };
+      const { first, second, third } = await run(slopes, { x: real([1e30, -1e30]) });
+      assertClose([first, second, third].flatMap(numbers), [1, 0, 0, 0, 0, 0], { absolute: 0, relative: 0 }, "slopes");
     });
 
     contract("log-softmax passes NaN on, wherever it is", async () => {

@@ -465,6 +465,7 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
   minZero: entrywise(o.minZero, nonzero),
   elu: entrywise(o.elu, nonzero),
   erf: [...entrywise(o.erf), one("far out", [floats([B, 3])], (b, x) => o.erf(b, o.scale(b, x, 3)))],
+  gelu: [...entrywise(o.gelu), one("far out", [floats([B, 3])], (b, x) => o.gelu(b, o.scale(b, x, 3)))],
   abs: entrywise(o.abs, nonzero),
   sin: entrywise(o.sin),
   cos: entrywise(o.cos),

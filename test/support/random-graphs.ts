@@ -31,6 +31,7 @@ const steps: readonly Step[] = [
   (b, x) => o.sigmoid(b, x),
   (b, x) => o.softplus(b, x),
   (b, x) => o.erf(b, x),
+  (b, x) => o.gelu(b, o.tanh(b, x)),
   (b, x) => o.exp(b, o.tanh(b, x)),
   (b, x) => o.reciprocal(b, o.shift(b, o.mul(b, x, x), 2)),
   (b, x) => o.sqrt(b, o.shift(b, o.mul(b, x, x), 2)),
