@@ -41,7 +41,7 @@ export function randomOf({ seed = 0 }: RunOptions): Random {
   return new Random(seed);
 }
 
-/** @throws ShapeError, NonFiniteError */
+/** Checks names and shapes. @throws ShapeError */
 export function checkDirection(direction: Direction, target: Objective, groups: readonly NamedGroup[]): void {
   const names = membersOf(groups);
   for (const name of Object.keys(direction))
@@ -51,8 +51,12 @@ export function checkDirection(direction: Direction, target: Objective, groups: 
     const { shape } = target.variables.get(name)!;
     if (!found) throw new ShapeError(`direction: ${name} is missing`);
     checkShaped(`direction: ${name}`, found, shape);
-    checkFinite(`direction of ${name}`, { shape: [], data: found.data });
   }
+}
+
+/** @throws NonFiniteError */
+export function checkFiniteDirection(direction: Direction): void {
+  for (const [name, { data }] of Object.entries(direction)) checkFinite(`direction of ${name}`, { shape: [], data });
 }
 
 /** A direction's arrays on an engine, by the names of their inputs. */

@@ -9,6 +9,7 @@ import {
   computeHg,
   computeHgFullbatch,
   type Direction,
+  diffN,
   fullbatchGradient,
   partition,
   type Summary,
@@ -172,6 +173,21 @@ describe("bad input", () => {
     const run = computeHg(model, losses.nll, batch, { engine: oracle, direction: await direction(change) });
     await expect(run).rejects.toThrow(message);
     await expect(run).rejects.toThrow(kind);
+  });
+
+  test("a direction that is not finite leaves nothing on the engine", async () => {
+    const bad = await direction({ "layers.1.bias": { shape: [3], data: Float64Array.of(0, 1, Number.NaN) } });
+    // The model's own tensors stay.
+    await valueAndGrad(model, losses.nll, batch, { engine: double });
+    const before = double.tensors.live;
+    for (const microbatch of [1, 4]) {
+      const run = computeHg(model, losses.nll, batch, { engine: double, direction: bad, microbatch });
+      await expect(run).rejects.toThrow(/direction of layers.1.bias: entry 2 is NaN/);
+    }
+    await expect(diffN(model, losses.nll, batch, { engine: double, direction: bad, order: 1 })).rejects.toThrow(
+      /direction of layers.1.bias: entry 2 is NaN/,
+    );
+    expect(double.tensors.live).toBe(before);
   });
 
   test("data that are not finite, or of different length", async () => {

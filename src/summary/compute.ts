@@ -25,6 +25,7 @@ import { checkWhole, refuseUnknown } from "../util/options.ts";
 import type { Random } from "../util/random.ts";
 import {
   checkDirection,
+  checkFiniteDirection,
   type Direction,
   HG_OPTIONS,
   type HgOptions,
@@ -156,8 +157,9 @@ async function summaryAlong(
   const besides = await compileRest(program.plan, (_, each) => sharedProgram(engine, each, key));
   const directions = await uploadDirections(engine, direction, groups);
   const tensors = { ...(await variableTensors(engine, target.variables)), ...directions };
+  const check = (): void => checkFiniteDirection(direction);
   try {
-    return await runSummary({ engine, program, ...besides, tensors, batch, parts, random, signal }, groups);
+    return await runSummary({ engine, program, ...besides, tensors, batch, parts, random, signal, check }, groups);
   } finally {
     engine.release(...Object.values(directions));
   }

@@ -16,7 +16,15 @@ import { NonFiniteError, OptionError } from "../util/errors.ts";
 import type { Batch, Batches, FloatData, NDArray } from "../util/ndarray.ts";
 import { checkWhole, refuseUnknown } from "../util/options.ts";
 import type { Random } from "../util/random.ts";
-import { checkDirection, type Direction, HG_OPTIONS, type HgOptions, randomOf, uploadDirections } from "./along.ts";
+import {
+  checkDirection,
+  checkFiniteDirection,
+  type Direction,
+  HG_OPTIONS,
+  type HgOptions,
+  randomOf,
+  uploadDirections,
+} from "./along.ts";
 import { fullbatchGradient, valueAndGrad } from "./compute.ts";
 import { type NamedGroup, nameGroups } from "./groups.ts";
 import { WeightedMean } from "./mean.ts";
@@ -133,7 +141,8 @@ async function tensorsAlong(
   const directions = await uploadDirections(engine, direction, groups);
   const tensors = { ...(await variableTensors(engine, target.variables)), ...directions };
   const parts = partsOf(program.plan, batch, engine, microbatch);
-  const inputs = { engine, program, totals, tensors, batch, parts, random, signal };
+  const check = (): void => checkFiniteDirection(direction);
+  const inputs = { engine, program, totals, tensors, batch, parts, random, signal, check };
   const sums = new TensorSums(groups, order);
   try {
     await runParts(inputs, [program.session], async (outputs) =>

@@ -5,7 +5,7 @@ import { BATCH, GraphBuilder, graphOf } from "../graph/index.ts";
 import { input, sum } from "../ops/index.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { Random } from "../util/random.ts";
-import { type PartPlan, runParts, sideBySide } from "./run-parts.ts";
+import { type PartInputs, type PartPlan, runParts, sideBySide } from "./run-parts.ts";
 
 const b = new GraphBuilder();
 const x = input(b, "x", [BATCH, 1]);
@@ -42,10 +42,15 @@ class Abreast extends ReferenceEngine {
   }
 }
 
-function ran(engine: Abreast, session: Session, take: (total: number) => void, signal?: AbortSignal) {
+function ran(
+  engine: Abreast,
+  session: Session,
+  take: (total: number) => void,
+  more: Pick<PartInputs, "signal" | "check"> = {},
+) {
   const inputs = { engine, program: { session, plan: free }, totals: undefined, tensors: {}, batch };
   const parts = new Array<number>(12).fill(1);
-  return runParts({ ...inputs, parts, random: new Random(0), signal }, [session], async (outputs) => {
+  return runParts({ ...inputs, parts, random: new Random(0), ...more }, [session], async (outputs) => {
     take(Number((await engine.read(outputs.total!)).data[0]));
     engine.release(...Object.values(outputs));
   });
@@ -68,9 +73,24 @@ test("where a run fails, or the caller gives up, all others end first and nothin
   expect(failing.tensors.live).toBe(0);
   const stopped = new Abreast();
   const control = new AbortController();
-  const run = ran(stopped, await stopped.session(), () => control.abort(), control.signal);
+  const run = ran(stopped, await stopped.session(), () => control.abort(), { signal: control.signal });
   await expect(run).rejects.toThrow(/abort/);
   expect(stopped.tensors.live).toBe(0);
+});
+
+test("what runs are given is checked once, while the first of them go on", async () => {
+  const engine = new Abreast();
+  const events: string[] = [];
+  const check = (): void => {
+    events.push(`checked beside ${engine.most}`);
+  };
+  await ran(engine, await engine.session(), (value) => events.push(`took ${value}`), { check });
+  expect(events).toEqual(["checked beside 6", ...samples.map((value) => `took ${value}`)]);
+  const refuse = (): void => {
+    throw new Error("refused");
+  };
+  await expect(ran(engine, await engine.session(), () => {}, { check: refuse })).rejects.toThrow("refused");
+  expect(engine.tensors.live).toBe(0);
 });
 
 test("parts run side by side where they are free, and parameters and directions are not much to copy", () => {

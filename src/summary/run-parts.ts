@@ -150,6 +150,8 @@ export interface PartInputs {
   /** Where masks are drawn from: once for the whole batch, whatever its parts. */
   readonly random: Random;
   readonly signal?: AbortSignal | undefined;
+  /** Checks of what tensors were made of, made as the batch's while the first runs go on. */
+  readonly check?: () => void;
 }
 
 /** A run of a part, which has begun. */
@@ -165,7 +167,7 @@ export async function runParts(
   sessions: readonly Session[],
   take: (outputs: Record<string, EngineTensor>, session: number) => Promise<void>,
 ): Promise<void> {
-  const { engine, program, batch, parts, units = parts, random, signal } = inputs;
+  const { engine, program, batch, parts, units = parts, random, signal, check } = inputs;
   const samples = batch ? samplesOf(batch) : 1;
   const data = runData(engine, batch ?? {}, program.plan, random, samplesSeen(program.plan, samples, parts));
   signal?.throwIfAborted();
@@ -176,8 +178,11 @@ export async function runParts(
     for (const [i, session] of sessions.entries()) {
       const next = async (): Promise<void> => {
         // While the first runs go on.
-        if (!isChecked) checkFiniteBatch(data);
-        isChecked = true;
+        if (!isChecked) {
+          checkFiniteBatch(data);
+          check?.();
+          isChecked = true;
+        }
         await take(await begun.shift()!, i);
       };
       // Each thread has its next run before it is done with one.
