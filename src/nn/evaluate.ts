@@ -50,7 +50,8 @@ export interface EvaluateOptions {
 
 /**
  * The loss of a model on a data set, and its accuracy where the targets are labels. Batches count by their samples. The
- * model stays as it is, its buffers too. It is traced once for each kind of batch (shapes, dtypes, number of samples) and mode.
+ * model stays as it is, its buffers too. It and the loss are traced once for each kind of batch (shapes, dtypes,
+ * number of samples) and mode, so neither may change otherwise meanwhile.
  * @throws DataError where there is no batch, NonFiniteError where the loss is NaN or infinite.
  */
 export async function evaluate(

@@ -167,6 +167,7 @@ async function summaryAlong(
 
 /**
  * The gradient over a whole data set: the mean of the batches' gradients, each weighted by its share of the samples.
+ * The model and the loss are traced as in `evaluate`: once for each kind of batch and mode.
  * @throws DataError where there is no batch.
  */
 export async function fullbatchGradient(
@@ -200,6 +201,7 @@ export async function fullbatchGradient(
 /**
  * `computeHg` over a whole data set: the mean of the batches' summaries, each weighted by its share of the samples, along
  * one direction for all (the full gradient by default). Third derivatives are added with their signs.
+ * The model and the loss are traced as in `evaluate`: once for each kind of batch and mode.
  * @throws DataError where there is no batch, and what `computeHg` throws.
  */
 export async function computeHgFullbatch(

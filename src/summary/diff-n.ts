@@ -69,6 +69,7 @@ export async function diffN(
 /**
  * `diffN` over a whole data set: the mean of the batches' derivatives, each weighted by its share of the samples, along
  * one direction for all (the full gradient by default).
+ * The model and the loss are traced as in `evaluate`: once for each kind of batch and mode.
  * @throws DataError where there is no batch, and what `diffN` throws.
  */
 export async function diffNFullbatch(
