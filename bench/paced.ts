@@ -1,4 +1,4 @@
-import type { CompileOptions, Engine, EngineTensor, Session } from "../src/engine/index.ts";
+import { type CompileOptions, type Engine, type EngineTensor, finished, type Session } from "../src/engine/index.ts";
 import type { Graph } from "../src/graph/index.ts";
 import type { NDArray } from "../src/index.ts";
 import type { Product } from "./product.ts";
@@ -63,13 +63,14 @@ export class PacedEngine implements Engine {
 
   async compile(graph: Graph, options?: CompileOptions): Promise<Session> {
     const session = await this.#engine.compile(graph, options);
+    const begin: Session["begin"] = async (inputs, donated) => {
+      const { outputs, done } = await session.begin(inputs, donated);
+      return { outputs, done: session.sideBySide === 1 ? done.then(() => this.#look()) : done };
+    };
     return {
       sideBySide: session.sideBySide,
-      run: async (inputs, donated) => {
-        const outputs = await session.run(inputs, donated);
-        if (session.sideBySide === 1) await this.#look();
-        return outputs;
-      },
+      run: async (inputs, donated) => await finished(await begin(inputs, donated)),
+      begin,
       dispose: () => session.dispose(),
     };
   }

@@ -1,6 +1,15 @@
 import { type Engine, runBatch, samplesOf, specOf, variableTensors } from "../src/engine/index.ts";
 import type { Graph } from "../src/graph/index.ts";
-import { AdamUpdater, computeHg, losses, Optimizer, Random, SGDUpdater, type Updater } from "../src/index.ts";
+import {
+  AdamUpdater,
+  type Batch,
+  computeHg,
+  losses,
+  Optimizer,
+  Random,
+  SGDUpdater,
+  type Updater,
+} from "../src/index.ts";
 import { stepSource } from "../src/optim/step-graph.ts";
 import { partSize } from "../src/summary/run-parts.ts";
 import { summarySource } from "../src/summary/summary.ts";
@@ -57,12 +66,17 @@ async function stepTask({ method }: Setting, subject: Subject, engine: Engine): 
   const updater = stepUpdater(method);
   const optimizer = await Optimizer.create(model, losses.nll, { updater, lr: LR, engine });
   const parts = { objective, groups, updater, clipGradNorm: undefined };
+  const steps = optimizer.steps(forever(batch));
   return {
     run: async () => {
-      await optimizer.step(batch);
+      await steps.next();
     },
     graphs: [stepSource(parts, { kind: "batch", spec: specOf(batch) }).graph],
   };
+}
+
+function* forever(batch: Batch): Generator<Batch> {
+  for (;;) yield batch;
 }
 
 function summaryTask({ microbatch, batch: samples }: Setting, subject: Subject, engine: Engine): Task {

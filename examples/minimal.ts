@@ -55,7 +55,7 @@ async function run(title: string, groupsOf: (model: Model) => Partition<Paramete
   const loader = data.loader({ batchSize: 100, shuffle: true, seed: 3 });
   for (let epoch = 0; epoch < 10; epoch++) {
     let total = 0;
-    for await (const batch of loader) total += (await optimizer.step(batch)).loss;
+    for await (const { loss } of optimizer.steps(loader)) total += loss;
     const rates = [...optimizer.learningRates].map((rate) => rate.toPrecision(3)).join(", ");
     console.log(`  epoch ${epoch}: loss ${(total / loader.length).toFixed(4)}, learning rates: ${rates}`);
   }

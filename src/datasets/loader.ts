@@ -1,6 +1,7 @@
 import { DataError, StateError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
 import { checkBoolean, checkWhole, refuseUnknown } from "../util/options.ts";
+import { handled } from "../util/promises.ts";
 import { Random } from "../util/random.ts";
 import type { Draw } from "./draw.ts";
 
@@ -182,9 +183,7 @@ export class Loader<S extends BatchSource = BatchSource> implements AsyncIterabl
 
   #askAhead(position: number): void {
     const wanted = new AbortController();
-    const batch = this.#ask(position, wanted.signal);
-    // Whoever takes the batch hears of its failure.
-    batch.catch(() => {});
+    const batch = handled(this.#ask(position, wanted.signal));
     this.#ahead.push({ batch, wanted });
   }
 

@@ -2,8 +2,9 @@ import { BATCH, type Builder, type DType, formatShape, type Node, type Shape } f
 import { BATCH_SIZE, input } from "../ops/index.ts";
 import { DataError, NonFiniteError, ShapeError } from "../util/errors.ts";
 import { type Batch, checkArray, type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { handled } from "../util/promises.ts";
 import type { Random } from "../util/random.ts";
-import type { Engine, EngineTensor, Session, Tensors } from "./engine.ts";
+import { type Engine, type EngineTensor, finished, type Running, type Session, type Tensors } from "./engine.ts";
 import { drawMasks, sliceSamples } from "./masks.ts";
 import type { Program } from "./programs.ts";
 import {
@@ -185,14 +186,31 @@ export async function runOnce(
   own: Tensors,
   batch: Partial<Batch> = {},
 ): Promise<Record<string, EngineTensor>> {
+  return await finished(await beginOnce(engine, session, kept, own, batch));
+}
+
+/** Begins such a run. What is wrong with the batch is told at its end. */
+export async function beginOnce(
+  engine: Engine,
+  session: Session,
+  kept: Tensors,
+  own: Tensors,
+  batch: Partial<Batch> = {},
+): Promise<Running> {
   const donated = Object.values(own);
-  const running = session.run({ ...kept, ...own }, donated);
-  const checked = new Promise<void>((resolve) => resolve(checkFiniteBatch(batch)));
-  const [outputs, check] = await Promise.allSettled([running, checked]);
-  if (outputs.status === "rejected") engine.release(...donated);
-  else if (check.status === "rejected") engine.release(...Object.values(outputs.value));
-  else return outputs.value;
-  throw check.status === "rejected" ? check.reason : (outputs as PromiseRejectedResult).reason;
+  const beginning = session.begin({ ...kept, ...own }, donated);
+  const checked = handled(new Promise<void>((resolve) => resolve(checkFiniteBatch(batch))));
+  const { outputs, done } = await beginning.catch(async (error: unknown) => {
+    engine.release(...donated);
+    await checked;
+    throw error;
+  });
+  const ended = Promise.allSettled([done, checked]).then(([run, check]) => {
+    if (run.status === "rejected") engine.release(...donated);
+    else if (check.status === "rejected") engine.release(...Object.values(outputs));
+    for (const each of [check, run]) if (each.status === "rejected") throw each.reason;
+  });
+  return { outputs, done: handled(ended) };
 }
 
 /**

@@ -13,6 +13,20 @@ export interface EngineTensor {
 /** Tensors by the name of the graph's input or output. */
 export type Tensors = Readonly<Record<string, EngineTensor>>;
 
+/** A run that has begun. */
+export interface Running {
+  /** Its outputs, by name. Other runs may be given them at once; they can be read when it is done. */
+  readonly outputs: Record<string, EngineTensor>;
+  /** Its end. Where it fails, its outputs are gone, and runs that were given them fail too. */
+  readonly done: Promise<void>;
+}
+
+/** The outputs of a run, at its end. */
+export async function finished({ outputs, done }: Running): Promise<Running["outputs"]> {
+  await done;
+  return outputs;
+}
+
 /** A compiled graph. */
 export interface Session {
   /**
@@ -23,6 +37,8 @@ export interface Session {
    * @throws ShapeError naming the input that is missing or does not fit; DisposedError after `dispose`.
    */
   run(inputs: Tensors, donated?: readonly EngineTensor[]): Promise<Record<string, EngineTensor>>;
+  /** Begins such a run; it is under way, behind all that was begun before, when this resolves. */
+  begin(inputs: Tensors, donated?: readonly EngineTensor[]): Promise<Running>;
   /** How many runs of it go on at once; more wait. */
   readonly sideBySide: number;
   /** Frees the compiled graph. */

@@ -1,5 +1,6 @@
 export type { Precision } from "../onnx/index.ts";
 export {
+  beginOnce,
   checkFinite,
   checkFiniteBatch,
   checkFits,
@@ -18,7 +19,15 @@ export {
   uploadScalar,
 } from "./data.ts";
 export { defaultEngine, setDefaultEngine } from "./default.ts";
-export type { CompileOptions, Engine, EngineTensor, Session, Tensors } from "./engine.ts";
+export {
+  type CompileOptions,
+  type Engine,
+  type EngineTensor,
+  finished,
+  type Running,
+  type Session,
+  type Tensors,
+} from "./engine.ts";
 export type { Mask } from "./masks.ts";
 export { type Program, Programs, type Source, sharedProgram } from "./programs.ts";
 export { ReferenceEngine } from "./reference.ts";

@@ -14,12 +14,15 @@ import {
 } from "../onnx/index.ts";
 import { DisposedError, GraphError, GrnewtError, invariant, OptionError } from "../util/errors.ts";
 import { checkArray, type FloatData, isFloat, type NDArray, sizeOf } from "../util/ndarray.ts";
+import { handled } from "../util/promises.ts";
 import {
   type CompileOptions,
   checkBatchKnown,
   checkInputs,
   type Engine,
   type EngineTensor,
+  finished,
+  type Running,
   type Session,
   type Tensors,
 } from "./engine.ts";
@@ -69,14 +72,13 @@ class OrtTensor implements EngineTensor {
   readonly shape: readonly number[];
   readonly dtype: DType;
   /** Its entries, where they came with the answer to a run. */
-  readonly near: FloatData | undefined;
+  near: FloatData | undefined;
 
-  constructor(owner: OrtNodeEngine, id: Id, shape: readonly number[], dtype: DType, near?: FloatData) {
+  constructor(owner: OrtNodeEngine, id: Id, shape: readonly number[], dtype: DType) {
     this.owner = owner;
     this.id = id;
     this.shape = shape;
     this.dtype = dtype;
-    this.near = near;
   }
 }
 
@@ -151,7 +153,7 @@ export class OrtNodeEngine implements Engine {
   async compile(graph: Graph, options: CompileOptions = {}): Promise<Session> {
     checkBatchKnown(graph);
     const sideBySide = options.sideBySide ? Math.min(this.lanes, options.threads ?? this.threads) : 1;
-    const run = sideBySide > 1 ? this.#runAbreast : this.#run;
+    const begin = sideBySide > 1 ? this.#beginAbreast : this.#begin;
     const { session, samples } = await this.#create(graph, options, sideBySide);
     // What the first other number of samples needs, often that of the last part or batch, and what all others do.
     const others = new Map<number | undefined, Promise<Compiled>>();
@@ -162,19 +164,21 @@ export class OrtNodeEngine implements Engine {
       known.catch(() => others.delete(key));
       return known;
     };
-    const runOther = async (count: number, inputs: Tensors, donated: readonly EngineTensor[]) => {
+    const beginOther = async (count: number, inputs: Tensors, donated: readonly EngineTensor[]) => {
       this.#checkSession(session);
       const compiled = await other(count);
       this.#checkSession(session);
-      return await run.call(this, compiled.session, graph, inputs, donated);
+      return await begin.call(this, compiled.session, graph, inputs, donated);
+    };
+    const begun: Session["begin"] = async (inputs, donated = []) => {
+      const count = samples === undefined ? undefined : checkInputs(graph, inputs);
+      if (count !== samples) return await beginOther(count!, inputs, donated);
+      return await begin.call(this, session, graph, inputs, donated);
     };
     return {
       sideBySide,
-      run: async (inputs, donated = []) => {
-        const count = samples === undefined ? undefined : checkInputs(graph, inputs);
-        if (count !== samples) return await runOther(count!, inputs, donated);
-        return await run.call(this, session, graph, inputs, donated);
-      },
+      run: async (inputs, donated) => await finished(await begun(inputs, donated)),
+      begin: begun,
       dispose: async () => {
         await this.#disposeSession(session, sideBySide);
         for (const compiled of await Promise.allSettled(others.values()))
@@ -245,27 +249,17 @@ export class OrtNodeEngine implements Engine {
     return { session, samples: lowered.samples };
   }
 
-  async #run(
-    session: Id,
-    graph: Graph,
-    inputs: Tensors,
-    donated: readonly EngineTensor[],
-  ): Promise<Record<string, EngineTensor>> {
-    return await this.#runIn(0, graph, this.#callOf(session, graph, inputs, donated));
+  async #begin(session: Id, graph: Graph, inputs: Tensors, donated: readonly EngineTensor[]): Promise<Running> {
+    return await this.#beginIn(0, graph, this.#callOf(session, graph, inputs, donated));
   }
 
-  /** Runs where there is the least to do. */
-  async #runAbreast(
-    session: Id,
-    graph: Graph,
-    inputs: Tensors,
-    donated: readonly EngineTensor[],
-  ): Promise<Record<string, EngineTensor>> {
+  /** Begins where there is the least to do. */
+  async #beginAbreast(session: Id, graph: Graph, inputs: Tensors, donated: readonly EngineTensor[]): Promise<Running> {
     const call = this.#callOf(session, graph, inputs, donated);
     const used = new Set(call.donated);
     await this.#threads.spread(call.inputs.filter((id) => !used.has(id)));
     this.#checkUsable(call);
-    return await this.#runIn(this.#threads.idlest, graph, call);
+    return await this.#beginIn(this.#threads.idlest, graph, call);
   }
 
   #callOf(session: Id, graph: Graph, inputs: Tensors, donated: readonly EngineTensor[]): RunCall {
@@ -295,31 +289,32 @@ export class OrtNodeEngine implements Engine {
     if (!this.#threads.has(id)) throw new DisposedError("this tensor was released");
   }
 
-  async #runIn(lane: Lane, graph: Graph, call: RunCall): Promise<Record<string, EngineTensor>> {
+  async #beginIn(lane: Lane, graph: Graph, call: RunCall): Promise<Running> {
     const coming = this.#threads.send(lane, call.inputs, new Set(call.donated));
     if (coming.length > 0) {
       await Promise.all(coming);
       this.#checkUsable(call);
     }
-    const near = await this.#threads.call(lane, "run", call).catch((cause: Error) => {
-      throw explained("ONNX Runtime failed", cause);
-    });
-    this.#threads.used(call.donated, lane);
-    return this.#outputs(graph, call.outputs, near, lane);
-  }
-
-  #outputs(graph: Graph, described: readonly Described[], near: Near, lane: Lane): Record<string, EngineTensor> {
-    const tensors: Record<string, EngineTensor> = {};
-    let at = 0;
-    for (const [i, [name, { dtype }]] of [...graph.outputs].entries()) {
-      const { tensor, shape } = described[i]!;
-      const size = sizeOf(shape);
-      const small = dtype === "float" && size <= SMALL;
+    const answer = this.#threads.call(lane, "run", call);
+    const made = [...graph.outputs].map(([name, { dtype }], i) => {
+      const { tensor, shape } = call.outputs[i]!;
       this.#threads.made(tensor, lane);
-      tensors[name] = new OrtTensor(this, tensor, shape, dtype, small ? near!.subarray(at, at + size) : undefined);
-      if (small) at += size;
-    }
-    return tensors;
+      return [name, new OrtTensor(this, tensor, shape, dtype)] as const;
+    });
+    const done = answer.then(
+      (near) => {
+        this.#threads.used(call.donated, lane);
+        bringNear(
+          made.map(([, tensor]) => tensor),
+          near,
+        );
+      },
+      (cause: Error) => {
+        this.#threads.release(call.outputs.map(({ tensor }) => tensor));
+        throw explained("ONNX Runtime failed", cause);
+      },
+    );
+    return { outputs: Object.fromEntries(made), done: handled(done) };
   }
 
   #described({ dtype, shape }: Node, samples: number): Described {
@@ -336,6 +331,17 @@ export class OrtNodeEngine implements Engine {
       return { element: "int64", data: BigInt64Array.from(array.data as Iterable<number | bigint>, BigInt) };
     const Data = this.precision === "float32" ? Float32Array : Float64Array;
     return { element: this.precision, data: new Data(array.data) };
+  }
+}
+
+/** Gives the small ones among a run's outputs their entries. */
+function bringNear(outputs: readonly OrtTensor[], near: Near): void {
+  let at = 0;
+  for (const tensor of outputs) {
+    const size = sizeOf(tensor.shape);
+    if (tensor.dtype !== "float" || size > SMALL) continue;
+    tensor.near = near!.subarray(at, at + size);
+    at += size;
   }
 }
 

@@ -70,14 +70,16 @@ export class ReferenceEngine implements Engine {
     this.#compiled++;
     const key = {};
     this.#sessions.add(key);
+    const run: Session["run"] = async (inputs, donated = []) => {
+      if (!this.#sessions.has(key)) throw new DisposedError("this session was disposed");
+      const outputs = this.#evaluate(graph, inputs);
+      this.release(...donated);
+      return outputs;
+    };
     return {
       sideBySide: 1,
-      run: async (inputs, donated = []) => {
-        if (!this.#sessions.has(key)) throw new DisposedError("this session was disposed");
-        const outputs = this.#evaluate(graph, inputs);
-        this.release(...donated);
-        return outputs;
-      },
+      run,
+      begin: async (inputs, donated) => ({ outputs: await run(inputs, donated), done: Promise.resolve() }),
       dispose: async () => {
         this.#sessions.delete(key);
       },

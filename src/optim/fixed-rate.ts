@@ -4,7 +4,7 @@ import { DisposedError, NonFiniteError } from "../util/errors.ts";
 import { type OptionTable, readOptions, refuseUnknown } from "../util/options.ts";
 import { COMMON, type CommonOptions, checkCommon } from "./newton-options.ts";
 import { stepInput } from "./parted-batch.ts";
-import type { StepArgument, StepResult, TrainingOptimizer } from "./result.ts";
+import type { StepArgument, StepBatches, StepOptions, StepResult, TrainingOptimizer } from "./result.ts";
 import {
   checkState,
   type Fields,
@@ -13,7 +13,8 @@ import {
   type StepperState,
   type UncheckedState,
 } from "./saved-state.ts";
-import type { StepInput, Stepper } from "./stepper.ts";
+import type { BegunStep, StepInput, Stepper } from "./stepper.ts";
+import { takeSteps } from "./steps.ts";
 
 /** A saved state of an optimiser with a fixed learning rate: all but parameters and buffers. */
 export interface OptimizerState extends Identity {
@@ -72,8 +73,20 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
     return new Float64Array(this.groups.length).fill(this.#options.lr);
   }
 
-  /** Moves the parameters; the loss before that. What it throws leaves everything as it was, but for the random numbers. */
-  protected abstract advance(input: StepInput, signal?: AbortSignal): Promise<number | undefined>;
+  /**
+   * Moves the parameters; the loss before that. What it throws leaves everything as it was, but for the random numbers.
+   * @param begun the same step, where `begin` has begun it.
+   */
+  protected abstract advance(
+    input: StepInput,
+    signal: AbortSignal | undefined,
+    begun: BegunStep | undefined,
+  ): Promise<number | undefined>;
+
+  /** Begins such a move, after another one that has begun; undefined where it must wait for its turn. */
+  protected async begin(_input: StepInput, _after: BegunStep | undefined): Promise<BegunStep | undefined> {
+    return undefined;
+  }
 
   /** What is saved beside the step and the stepper's state. */
   protected memory(): object {
@@ -89,10 +102,23 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
   protected recall(_saved: object): void {}
 
   /** One step; see {@link NewtonSummary.step}. */
-  step(input?: StepArgument, options: { readonly signal?: AbortSignal } = {}): Promise<StepResult> {
+  step(input?: StepArgument, options: StepOptions = {}): Promise<StepResult> {
+    return this.#take(input, options, undefined);
+  }
+
+  /** One step after the other; see {@link NewtonSummary.steps}. */
+  steps(batches: StepBatches, options: StepOptions = {}): AsyncGenerator<StepResult> {
+    return takeSteps(batches, {
+      begin: (batch, after) => this.inTurn(() => this.begin(stepInput(batch), after)),
+      take: (batch, begun) => this.#take(batch, options, begun),
+      drop: (begun) => this.stepper.drop(begun),
+    });
+  }
+
+  #take(input: StepArgument | undefined, { signal }: StepOptions, begun: BegunStep | undefined): Promise<StepResult> {
     return this.inTurn(async () => {
-      options.signal?.throwIfAborted();
-      const result = await this.#guarded(input, options.signal);
+      signal?.throwIfAborted();
+      const result = await this.#guarded(input, signal, begun);
       this.#step++;
       this.#options.onStep?.(result);
       return result;
@@ -143,12 +169,16 @@ export abstract class FixedRateOptimizer implements TrainingOptimizer {
     });
   }
 
-  async #guarded(input: StepArgument | undefined, signal: AbortSignal | undefined): Promise<StepResult> {
+  async #guarded(
+    input: StepArgument | undefined,
+    signal: AbortSignal | undefined,
+    begun: BegunStep | undefined,
+  ): Promise<StepResult> {
     const { learningRates } = this;
     const { random } = this.stepper;
     const drawn = random.state;
     try {
-      const loss = await this.advance(stepInput(input), signal);
+      const loss = await this.advance(stepInput(input), signal, begun);
       return { step: this.#step, loss: loss ?? Number.NaN, learningRates };
     } catch (error) {
       random.state = drawn;

@@ -5,7 +5,7 @@ import { checkPositive, refuseUnknown } from "../util/options.ts";
 import { FixedRateOptimizer } from "./fixed-rate.ts";
 import { COMMON, type CommonOptions, checkCommon, checkUpdater } from "./newton-options.ts";
 import { inOneRun, propose } from "./propose.ts";
-import { type StepInput, Stepper } from "./stepper.ts";
+import { type BegunStep, type StepInput, Stepper } from "./stepper.ts";
 import { resolveTarget } from "./target.ts";
 import type { Updater } from "./updater.ts";
 
@@ -63,8 +63,16 @@ export class Optimizer extends FixedRateOptimizer {
     }
   }
 
-  protected async advance(from: StepInput, signal?: AbortSignal): Promise<number | undefined> {
-    if (inOneRun(this.stepper, from)) return await this.stepper.step(from, this.learningRates);
+  protected override async begin(from: StepInput, after: BegunStep | undefined): Promise<BegunStep | undefined> {
+    return inOneRun(this.stepper, from) ? await this.stepper.begin(from, this.learningRates, after) : undefined;
+  }
+
+  protected async advance(
+    from: StepInput,
+    signal: AbortSignal | undefined,
+    begun: BegunStep | undefined,
+  ): Promise<number | undefined> {
+    if (inOneRun(this.stepper, from)) return await this.stepper.step(from, this.learningRates, begun);
     return await this.stepper.apply(await propose(this.stepper, from, signal), this.learningRates);
   }
 }

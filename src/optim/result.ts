@@ -40,13 +40,27 @@ export interface StepResult {
   readonly skipped?: string;
 }
 
-/** A batch to step on, one in parts whose gradients are added up, or a gradient by parameter name. */
-export type StepArgument = Batch | readonly Batch[] | { readonly gradient: Direction };
+/** A batch to step on, or one in parts whose gradients are added up. */
+export type StepBatch = Batch | readonly Batch[];
+
+/** Such batches, one after the other. */
+export type StepBatches = Iterable<StepBatch> | AsyncIterable<StepBatch>;
+
+/** What a step is taken on: a batch, or a gradient by parameter name. */
+export type StepArgument = StepBatch | { readonly gradient: Direction };
+
+/** How a step is taken. */
+export interface StepOptions {
+  /** Stops it before it begins, or between its parts. */
+  readonly signal?: AbortSignal;
+}
 
 /** What a training loop needs of an optimiser. */
 export interface TrainingOptimizer {
   readonly groups: readonly NamedGroup[];
-  step(input?: StepArgument, options?: { readonly signal?: AbortSignal }): Promise<StepResult>;
+  step(input?: StepArgument, options?: StepOptions): Promise<StepResult>;
+  /** Takes a step on each batch, in order; it may fetch them ahead. */
+  steps(batches: StepBatches, options?: StepOptions): AsyncGenerator<StepResult>;
   /** The whole state beside the parameters, plain enough to save. */
   state(): Promise<unknown>;
   /** Continues from a saved state. @throws StateError */

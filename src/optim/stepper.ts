@@ -1,13 +1,16 @@
 import {
+  beginOnce,
   checkFinite,
   type DataSpec,
   type Engine,
   type EngineTensor,
   type Program,
   Programs,
+  type Running,
   runOnce,
   samplesOf,
   specOf,
+  type Tensors,
   uploadBatch,
   uploadScalar,
   variableTensors,
@@ -15,7 +18,7 @@ import {
 import { compileTotals, type Direction, membersOf, type PartPlan, runParts, uploadShare } from "../summary/index.ts";
 import { NonFiniteError, OptionError, PartitionError, ShapeError, StateError } from "../util/errors.ts";
 import { type Batch, checkShaped, type FloatData, type NDArray, type Shapes, sizeOf } from "../util/ndarray.ts";
-import { Random } from "../util/random.ts";
+import { Random, type RandomState } from "../util/random.ts";
 import type { Check } from "../util/schema.ts";
 import type { CommonOptions } from "./newton-options.ts";
 import { scalarsOf } from "./rule-graph.ts";
@@ -56,6 +59,25 @@ export interface Proposal {
   /** The updater's state and the buffers after the step, by output name. */
   readonly state: Readonly<Record<string, EngineTensor>>;
 }
+
+/** A step that has begun. So far it has changed nothing. */
+export interface BegunStep extends Running {
+  /** Variables and state that it began from, by input name. */
+  readonly kept: Tensors;
+  readonly rates: Float64Array;
+  readonly mode: string;
+  /** Updates before it. */
+  readonly updates: number;
+  /** What it began to draw random numbers from, */
+  readonly drawn: RandomState;
+  /** and where those after it go on. */
+  readonly random: Random;
+  /** Whether it counted when its turn came, or its outputs are gone. */
+  status: "begun" | "taken" | "gone";
+}
+
+/** Bytes of variables and state up to which steps begin ahead: more are kept then, and steps take long enough without. */
+const MOST_AHEAD = 2 ** 26;
 
 /** Parameters after a step that was not yet taken, and their check, by output name. */
 export type Moved = Readonly<Record<string, EngineTensor>>;
@@ -106,18 +128,72 @@ export class Stepper {
 
   /**
    * A whole step, one run of one program.
-   * @throws NonFiniteError where the loss or a new value is NaN or infinite; then nothing changed but the random numbers.
+   * @param begun the same step, if it has begun; it counts only where it began from what there is now.
+   * @throws NonFiniteError where the loss or a new value is NaN or infinite; then nothing changed.
    */
-  async step(from: StepInput, rates: Float64Array): Promise<number | undefined> {
-    const { program, inputs } = await this.#prepared("step", from, stepSource);
+  async step(from: StepInput, rates: Float64Array, begun?: BegunStep): Promise<number | undefined> {
+    const stands = begun && (await this.#stands(begun, rates));
+    if (begun && !stands) await this.drop(begun);
+    const step = stands ? begun : await this.#begin(from, rates, undefined);
+    step.status = "gone";
+    await step.done;
+    const loss = await this.#commit({ ...step.outputs });
+    this.random.state = step.random.state;
+    step.status = "taken";
+    return loss;
+  }
+
+  /**
+   * Begins a step ahead of its turn, from what there is now or from what another one that has begun will give.
+   * @returns undefined where that does not pay.
+   */
+  async begin(from: StepInput, rates: Float64Array, after: BegunStep | undefined): Promise<BegunStep | undefined> {
+    if (this.parts.preconditioner || this.#bytes > MOST_AHEAD) return undefined;
+    return await this.#begin(from, rates, after);
+  }
+
+  /** Frees a step that has begun, at its end, unless it was taken. */
+  async drop(step: BegunStep): Promise<void> {
+    if (step.status !== "begun") return;
+    step.status = "gone";
+    await step.done.then(
+      () => this.engine.release(...Object.values(step.outputs)),
+      () => {},
+    );
+  }
+
+  async #begin(from: StepInput, rates: Float64Array, after: BegunStep | undefined): Promise<BegunStep> {
+    const drawn = (after ?? this).random.state;
+    const random = new Random(0);
+    random.state = drawn;
+    const updates = after ? after.updates + 1 : this.#updates;
+    const { program, inputs } = await this.#prepared("step", from, stepSource, { random, updates, after });
     inputs.own[names.rates] = await this.engine.upload({ shape: [rates.length], data: rates });
-    const outputs = await this.#run(program, inputs);
-    return await this.#commit(outputs);
+    const { kept, own, batch } = inputs;
+    const running = await beginOnce(this.engine, program.session, kept, own, batch);
+    return { ...running, kept, rates, mode: this.mode, updates, drawn, random, status: "begun" };
+  }
+
+  /** Whether a step has begun from what there is now, as another one before it may have failed or come between. */
+  async #stands({ kept, rates, mode, updates, drawn }: BegunStep, wanted: Float64Array): Promise<boolean> {
+    const sameNumbers = updates === this.#updates && drawn.words.join() === this.random.state.words.join();
+    if (!sameNumbers || mode !== this.mode || rates.some((rate, s) => rate !== wanted[s])) return false;
+    if ([...this.members].some((name) => !this.parts.objective.variables.get(name)!.trainable)) return false;
+    const now = { ...(await this.variables()), ...Object.fromEntries(this.#state) };
+    return Object.entries(kept).every(([name, tensor]) => now[name] === tensor);
+  }
+
+  /** Of variables and state. */
+  get #bytes(): number {
+    const shapes = [...this.parts.objective.variables.values()].map(({ shape }) => shape);
+    const numbers = [...shapes, ...this.#stateShapes.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
+    return 4 * numbers;
   }
 
   /** The direction of a step and what comes with it, with nothing changed but the random numbers. */
   async propose(from: StepInput): Promise<Proposal> {
-    const { program, inputs } = await this.#prepared("direction", from, directionSource);
+    const now = { random: this.random, updates: this.#updates, after: undefined };
+    const { program, inputs } = await this.#prepared("direction", from, directionSource, now);
     const outputs = await this.#run(program, inputs);
     const loss = await this.#takeNumber(outputs, names.loss);
     const norms = await this.#take(outputs, names.norms);
@@ -282,8 +358,9 @@ export class Stepper {
     what: string,
     from: StepInput,
     source: typeof stepSource,
+    at: Place,
   ): Promise<{ program: Program<StepNeeds>; inputs: RunInputs }> {
-    const phase = this.parts.preconditioner?.phase(this.#updates);
+    const phase = this.parts.preconditioner?.phase(at.updates);
     this.#checkTrainable();
     const batch = "gradient" in from ? undefined : from.batch;
     const spec = "gradient" in from ? undefined : specOf(batch);
@@ -299,7 +376,7 @@ export class Stepper {
       () => `${what} ${key()}`,
       () => ({ ...source(this.parts, kind), samples: batch && samplesOf(batch), part }),
     );
-    return { program, inputs: await this.#inputs(from, program.plan, cut) };
+    return { program, inputs: await this.#inputs(from, program.plan, cut, at) };
   }
 
   /** How the gradient of a batch is added up; undefined where it must be taken at once. */
@@ -324,12 +401,19 @@ export class Stepper {
   }
 
   /** Tensors that stay (variables, state) and those that are made for one run. */
-  async #inputs(from: StepInput, needs: StepNeeds, cut: StepCut | undefined): Promise<RunInputs> {
-    const kept = { ...(await this.variables()), ...(await this.#stateTensors(needs.reads)) };
-    const own = "gradient" in from ? await this.#uploadSlopes(from) : await this.#ofBatch(from.batch, needs, cut, kept);
-    for (const [name, value] of scalarsOf(this.parts.updater, this.#updates))
+  async #inputs(
+    from: StepInput,
+    needs: StepNeeds,
+    cut: StepCut | undefined,
+    { random, updates, after }: Place,
+  ): Promise<RunInputs> {
+    const now = { ...(await this.variables()), ...(await this.#stateTensors(needs.reads)) };
+    const kept = after ? replaced(now, after.outputs) : now;
+    const own =
+      "gradient" in from ? await this.#uploadSlopes(from) : await this.#ofBatch(from.batch, needs, cut, kept, random);
+    for (const [name, value] of scalarsOf(this.parts.updater, updates))
       own[names.scalar(name)] = await uploadScalar(this.engine, value);
-    for (const [name, value] of Object.entries(this.parts.preconditioner?.scalars(this.#updates) ?? {}))
+    for (const [name, value] of Object.entries(this.parts.preconditioner?.scalars(updates) ?? {}))
       own[name] = await uploadScalar(this.engine, value);
     return { kept, own, batch: "batch" in from && !isShared(cut) ? from.batch : undefined };
   }
@@ -339,10 +423,11 @@ export class Stepper {
     batch: Batch | undefined,
     needs: StepNeeds,
     cut: StepCut | undefined,
-    kept: RunInputs["kept"],
+    kept: Tensors,
+    random: Random,
   ): Promise<Record<string, EngineTensor>> {
-    if (batch && cut && isShared(cut)) return await this.#runShares(batch, cut, kept);
-    const own = await uploadBatch(this.engine, batch, needs, this.random);
+    if (batch && cut && isShared(cut)) return await this.#runShares(batch, cut, kept, random);
+    const own = await uploadBatch(this.engine, batch, needs, random);
     const part = cut?.parts?.[0];
     return batch && part ? { ...own, ...(await uploadShare(this.engine, part, samplesOf(batch))) } : own;
   }
@@ -351,9 +436,10 @@ export class Stepper {
   async #runShares(
     batch: Batch,
     { shares, parts: units }: StepCut,
-    tensors: RunInputs["kept"],
+    tensors: Tensors,
+    random: Random,
   ): Promise<Record<string, EngineTensor>> {
-    const { engine, random } = this;
+    const { engine } = this;
     const spec = specOf(batch);
     const [unit] = units ?? [];
     const part = units?.every((each) => each === unit) ? unit : undefined;
@@ -488,8 +574,18 @@ export function checkOutcome(loss: number | undefined, check: number | undefined
     throw new NonFiniteError("the step would make parameters or buffers NaN or infinite");
 }
 
+/** Where in a run of steps one is prepared. */
+interface Place extends Pick<BegunStep, "random" | "updates"> {
+  readonly after: BegunStep | undefined;
+}
+
+/** Tensors with others of the same names in their places. */
+function replaced(tensors: Tensors, others: Tensors): Tensors {
+  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, others[name] ?? tensor]));
+}
+
 interface RunInputs {
-  readonly kept: Readonly<Record<string, EngineTensor>>;
+  readonly kept: Tensors;
   readonly own: Record<string, EngineTensor>;
   /** What `own` was made of, and is yet to be checked. */
   readonly batch?: Batch | undefined;

@@ -30,15 +30,15 @@ class Abreast extends ReferenceEngine {
 
   async session(failsFrom = Number.POSITIVE_INFINITY): Promise<Session> {
     const session = await this.compile(graph);
-    const run: Session["run"] = async (inputs, donated) => {
+    const begin: Session["begin"] = async (inputs, donated) => {
       const number = this.#begun++;
       this.most = Math.max(this.most, ++this.#underWay);
       await setTimeout(number % 2 === 0 ? 9 : 1);
       this.#underWay--;
       if (number >= failsFrom) throw new Error(`run ${number}`);
-      return await session.run(inputs, donated);
+      return await session.begin(inputs, donated);
     };
-    return { ...session, sideBySide: 3, run };
+    return { ...session, sideBySide: 3, begin };
   }
 }
 

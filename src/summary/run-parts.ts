@@ -19,6 +19,7 @@ import {
 import { countOf, type Graph, graphOf, type Node } from "../graph/index.ts";
 import { BATCH_SIZE, type Primitive } from "../ops/index.ts";
 import type { Batch, FloatData } from "../util/ndarray.ts";
+import { handled } from "../util/promises.ts";
 import type { Random } from "../util/random.ts";
 
 /** How something is computed over the parts of a batch. */
@@ -203,12 +204,6 @@ export async function runParts(
       if (left.status === "fulfilled") engine.release(...Object.values(left.value));
     engine.release(...Object.values(ahead));
   }
-}
-
-/** One that may fail before anyone waits for it. */
-function handled(begun: Begun): Begun {
-  begun.catch(() => {});
-  return begun;
 }
 
 /** Checks that a batch can be run in these parts. @throws DataError, NonFiniteError */

@@ -173,14 +173,22 @@ const RUN_START: Progress = {
   evaluated: false,
 };
 
+/** A batch that the loader was asked for. */
+interface Drawn {
+  /** Where it stood then. */
+  readonly before: LoaderState;
+  /** In the batch, once it has come. */
+  samples?: number;
+}
+
 /** One call of `train`. */
 class Run {
   readonly #options: TrainOptions;
   #at: Progress;
   /** The step of the last checkpoint. */
   #saved: number;
-  /** Where the loader stood before a batch on which no step has been taken yet; undefined where there is none. */
-  #before: LoaderState | undefined;
+  /** The batches on which no step has been taken yet. */
+  readonly #drawn: Drawn[] = [];
 
   constructor(options: TrainOptions) {
     this.#options = options;
@@ -235,28 +243,41 @@ class Run {
     // A run that was stopped in its evaluations has no steps left, and its loader may stand at the next epoch already.
     if (this.#atEpochEnd || this.#atLastStep) return !this.#aborted;
     const batches = trainLoader[Symbol.asyncIterator]();
+    const results = optimizer.steps(this.#draw(batches));
     try {
-      // Asked before each draw, never after it: a batch that was handed out counts as used.
-      while (!this.#aborted && !this.#atLastStep) {
-        this.#before = trainLoader.state;
-        const { done, value: batch } = await batches.next();
-        if (done) break;
+      while (!this.#aborted) {
         const begun = performance.now();
-        const result = await optimizer.step(batch);
-        this.#before = undefined;
-        await this.#count(result, batch, secondsSince(begun));
+        const { done, value: result } = await results.next();
+        if (done) break;
+        await this.#count(result, this.#drawn.shift()!.samples!, secondsSince(begun));
       }
       if (this.#atEpochEnd) await batches.next();
-      this.#before = undefined;
       return !this.#aborted;
     } finally {
+      await results.return(undefined);
       await batches.return();
     }
   }
 
-  async #count(result: StepResult, batch: Batch, seconds: number): Promise<void> {
+  /** The epoch's batches, as many as the run still has steps. */
+  async *#draw(batches: AsyncIterator<Batch>): AsyncGenerator<Batch> {
+    const { trainLoader, steps = Number.POSITIVE_INFINITY } = this.#options;
+    // Asked before each draw, never after it: a batch that was handed out counts as used.
+    while (!this.#aborted && this.#at.step + this.#drawn.length < steps) {
+      const drawn: Drawn = { before: trainLoader.state };
+      this.#drawn.push(drawn);
+      const { done, value: batch } = await batches.next();
+      if (done) {
+        this.#drawn.pop();
+        return;
+      }
+      drawn.samples = batch.x.shape[0]!;
+      yield batch;
+    }
+  }
+
+  async #count(result: StepResult, samples: number, seconds: number): Promise<void> {
     const { epoch, step } = this.#at;
-    const samples = batch.x.shape[0]!;
     const counts = Number.isFinite(result.loss);
     this.#at = {
       ...this.#at,
@@ -325,7 +346,7 @@ class Run {
     if (!checkpoint) return;
     await checkpoint({
       progress: this.#at,
-      loader: this.#before ?? trainLoader.state,
+      loader: this.#drawn[0]?.before ?? trainLoader.state,
       model: await model.stateDict(),
       optimizer: await optimizer.state(),
     });

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "vitest";
-import { type EngineTensor, ReferenceEngine, type Session, type Tuning } from "../engine/index.ts";
+import { finished, ReferenceEngine, type Session, type Tuning } from "../engine/index.ts";
 import { thisMachine } from "../engine/ort-node/machine.ts";
 import { OrtNodeEngine } from "../engine/ort-node.ts";
 import * as models from "../models/index.ts";
@@ -166,13 +166,15 @@ class Noting extends ReferenceEngine {
 
   override async compile(...args: Parameters<ReferenceEngine["compile"]>): Promise<Session> {
     const session = await super.compile(...args);
+    const begin: Session["begin"] = (inputs, donated) => {
+      this.samples.push(inputs.x!.shape[0]!);
+      return session.begin(inputs, donated);
+    };
     return {
       sideBySide: session.sideBySide,
       dispose: () => session.dispose(),
-      run: (inputs: Readonly<Record<string, EngineTensor>>, donated) => {
-        this.samples.push(inputs.x!.shape[0]!);
-        return session.run(inputs, donated);
-      },
+      run: async (inputs, donated) => await finished(await begin(inputs, donated)),
+      begin,
     };
   }
 }

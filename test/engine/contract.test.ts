@@ -530,6 +530,24 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       await program.dispose();
     });
 
+    contract("a run can be given what another one gives that has only begun, and free it", async () => {
+      const b = new GraphBuilder();
+      const x = o.input(b, "x", [3]);
+      const session = await engine.compile(checkedGraph({ y: o.mul(b, x, o.add(b, x, x)) }));
+      const given = await engine.upload(real([1, 2, 3]));
+      const { live } = engine.tensors;
+      const first = await session.begin({ x: given });
+      const second = await session.begin({ x: first.outputs.y! }, [first.outputs.y!]);
+      const third = await session.begin({ x: second.outputs.y! });
+      engine.release(second.outputs.y!);
+      await Promise.all([first.done, second.done, third.done]);
+      // 2 (2 (2 x²)²)²
+      expect(numbers(await engine.read(third.outputs.y!))).toEqual([1, 2, 3].map((value) => 128 * value ** 8));
+      expect(engine.tensors.live).toBe(live + 1);
+      engine.release(given, third.outputs.y!);
+      await session.dispose();
+    });
+
     contract("a disposed session cannot run; others can", async () => {
       const [one, two] = [await compiled(engine, graph), await compiled(engine, graph)];
       await one.dispose();

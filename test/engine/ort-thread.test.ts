@@ -4,6 +4,8 @@ import { promisify } from "node:util";
 import { afterAll, expect, test } from "vitest";
 import { OrtThread } from "../../src/engine/ort-node/thread.ts";
 import { OrtNodeEngine } from "../../src/engine/ort-node.ts";
+import { GraphBuilder, graphOf } from "../../src/graph/index.ts";
+import { indexSelect, input } from "../../src/ops/index.ts";
 import { DisposedError, GraphError, GrnewtError } from "../../src/util/errors.ts";
 import { longGraph, SIDE } from "../support/long-graph.ts";
 import { real } from "../support/run.ts";
@@ -45,6 +47,27 @@ test("an error of ONNX Runtime comes with its message", async () => {
   expect((failure as Error).message).toMatch(/cannot run this graph in float32: .*nonsense/);
   expect((failure as Error).cause).toBeInstanceOf(Error);
   await broken.dispose();
+});
+
+test("where a run fails, those that were given its outputs fail too, and nothing of them stays", async () => {
+  const b = new GraphBuilder();
+  const rows = indexSelect(b, input(b, "x", [SIDE, SIDE]), input(b, "i", [SIDE], "int"), 0);
+  const session = await engine.compile(graphOf({ rows }));
+  const x = await engine.upload(square);
+  const [good, bad] = [new Int32Array(SIDE), new Int32Array(SIDE).fill(SIDE)];
+  const [i, outside] = await Promise.all([good, bad].map((data) => engine.upload({ shape: [SIDE], data })));
+  const { live } = engine.tensors;
+  const first = await session.begin({ x, i: outside! });
+  const second = await session.begin({ x: first.outputs.rows!, i: i! });
+  const looked = engine.read(second.outputs.rows!);
+  await expect(first.done).rejects.toThrow(/ONNX Runtime failed: .*indices/);
+  await expect(second.done).rejects.toThrow(/ONNX Runtime failed: the run before it failed/);
+  await expect(looked).rejects.toThrow(/the run before it failed/);
+  expect(engine.tensors.live).toBe(live);
+  const { rows: read } = await session.run({ x, i: i! });
+  expect((await engine.read(read!)).data).toEqual(Float32Array.from(square.data as Float64Array));
+  engine.release(x, i!, outside!, read!);
+  await session.dispose();
 });
 
 test("several engines run beside one another, and each ends by itself", async () => {

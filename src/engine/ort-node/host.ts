@@ -47,14 +47,14 @@ export class OrtHost {
     },
     run: async ({ session, inputs, outputs, donated }) => {
       const compiled = this.#sessions.get(session)!;
-      const given = inputs.map((id) => this.#tensors.get(id)!);
+      const given = inputs.map((id) => this.#tensor(id));
       const made = await this.#results(compiled, byName(compiled.inputs, given), outputs);
       this.release(donated);
       for (const [i, { tensor }] of outputs.entries()) this.#tensors.set(tensor, made[i]!);
       return nearOf(made);
     },
     read: async (id) => {
-      const { type, data } = this.#tensors.get(id)!;
+      const { type, data } = this.#tensor(id);
       if (isReal(type)) return (data as FloatData).slice();
       return Int32Array.from(data as Iterable<number | bigint>, Number);
     },
@@ -85,8 +85,15 @@ export class OrtHost {
     }
   }
 
+  /** @throws Error where the run has failed that was to make it */
+  #tensor(id: Id): ort.Tensor {
+    const tensor = this.#tensors.get(id);
+    if (!tensor) throw new Error("the run before it failed");
+    return tensor;
+  }
+
   #copy(tensor: Id): Upload {
-    const { type, data, dims } = this.#tensors.get(tensor)!;
+    const { type, data, dims } = this.#tensor(tensor);
     const entries = data as Entries;
     const [memory] = this.#memory.take([entries.byteLength]);
     const copy = new ARRAYS[type as ElementType](memory!) as Entries;
@@ -96,7 +103,7 @@ export class OrtHost {
 
   /** Takes a tensor away from this thread. Memory that ONNX Runtime made itself, which is small, cannot go with it. */
   #give(tensor: Id): Upload {
-    const { type, data, dims } = this.#tensors.get(tensor)!;
+    const { type, data, dims } = this.#tensor(tensor);
     this.#tensors.delete(tensor);
     const entries = data as Entries;
     const own = entries.byteLength < LARGE ? entries.slice() : entries;
