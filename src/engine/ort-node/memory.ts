@@ -5,7 +5,8 @@ export const LARGE = 2 ** 16;
 
 /**
  * Memory for the outputs of runs. That of tensors which are not needed any more serves again: the system must clear new
- * memory and provide its pages, which takes as long as several passes over it. No more is kept than one run can use.
+ * memory and provide its pages, which takes as long as several passes over it. No more is kept than two runs can use: where
+ * shares of a batch run side by side, what they give comes back here together with the old parameters.
  */
 export class Memory {
   /** The one that was given back first comes first. */
@@ -26,7 +27,7 @@ export class Memory {
     if (memory.byteLength < LARGE) return;
     this.#free.push(memory);
     this.#bytes += memory.byteLength;
-    while (this.#bytes > this.#most) this.#drop();
+    while (this.#bytes > 2 * this.#most) this.#drop();
   }
 
   /** Frees all that is kept. */
