@@ -22,14 +22,19 @@ export function activeNodes(loss: Node, sources: readonly Node[]): Node[] {
   return active.reverse();
 }
 
-/** The same loss with every choice on a differentiable path written as a linear operation at fixed indices. */
-export function freezeChoices(b: Builder, loss: Node, sources: readonly Node[]): Node {
+/**
+ * The same loss with every choice on a differentiable path written as a linear operation at fixed indices, and what is composed by the
+ * operations that it stands for.
+ */
+export function writeOut(b: Builder, loss: Node, sources: readonly Node[]): Node {
   const active = new Set(activeNodes(loss, sources));
-  const frozen = rewrite(b, [loss], (node, inputs) => {
-    if (node.op.kind !== "choice" || !active.has(node)) return undefined;
-    return node.op.freeze(b, { ...node, inputs });
+  const written = rewrite(b, [loss], (node, inputs) => {
+    if (!active.has(node)) return undefined;
+    const { op } = node;
+    if (op.kind === "composed") return op.compose(b, { ...node, inputs });
+    return op.kind === "choice" ? op.freeze(b, { ...node, inputs }) : undefined;
   });
-  return frozen.get(loss)!;
+  return written.get(loss)!;
 }
 
 /** All that `roots` need, made anew; `replace` may give another node for any of them. */

@@ -38,6 +38,8 @@ function pull(b: Builder, node: Node, bar: Node, index: number): Node | undefine
     }
     case "choice":
       return pullChoice(b, op.freeze(b, node), bar, node.inputs[index]!);
+    case "composed":
+      return op.transpose(b, node, bar);
     case "constant":
     case "source":
       return undefined;

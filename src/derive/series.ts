@@ -25,7 +25,7 @@ export function checkGrowth({ id }: Node): void {
 }
 
 /**
- * Derivatives of a node, no choice, along the groups up to an order, from those of its inputs: multivariate Taylor mode
+ * Derivatives of a node, no choice and not composed, along the groups up to an order, from those of its inputs: multivariate Taylor mode
  * (Griewank & Walther, 2008, §13), with derivatives for coefficients.
  */
 export function seriesOf(b: Builder, node: Node, known: ReadonlyMap<Node, Series>, order: number): Series {

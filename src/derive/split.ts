@@ -117,6 +117,7 @@ class Splitter {
         return this.#placeProduct(node, inputs, op.batchRule(node));
       case "constant":
       case "choice":
+      case "composed":
         return this.#placeKept(node, inputs, op.batchRule(node) === "kept");
       default:
         return this.#placeKept(node, inputs, true);

@@ -1,6 +1,6 @@
 import { type BilinearOp, type Builder, countOf, type ElementwiseOp, type Node } from "../graph/index.ts";
 import { abs, concat, flatten, mul, scale, sum } from "../ops/index.ts";
-import { activeNodes, freezeChoices } from "./active.ts";
+import { activeNodes, writeOut } from "./active.ts";
 import { adjoints } from "./reverse.ts";
 import {
   addStacks,
@@ -98,7 +98,7 @@ export function summarize(
   kinds: ReadonlySet<TermKind> = ALL_KINDS,
 ): SummaryGraph {
   const parameters = seeds.map((seed) => seed.parameter);
-  const frozen = freezeChoices(b, loss, parameters);
+  const frozen = writeOut(b, loss, parameters);
   const active = activeNodes(frozen, parameters);
   const bars = adjoints(b, frozen, active);
   const blocks = new Map(seeds.map((seed) => [seed.parameter, seedBlock(seed)]));

@@ -20,7 +20,7 @@ const NONE: Tangents = { first: [], second: [] };
 
 /**
  * Forward tangents of a node along the group directions (Griewank & Walther, 2008, §3.1 and §13), from those of its inputs.
- * @param node no choice.
+ * @param node no choice, and not composed.
  * @param seed a parameter's first tangent: its direction, in its group.
  */
 export function tangentsOf(

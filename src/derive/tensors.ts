@@ -1,6 +1,6 @@
 import type { BilinearOp, Builder, Node } from "../graph/index.ts";
 import { concat, constant, flatten, indexSelect, mul } from "../ops/index.ts";
-import { activeNodes, freezeChoices } from "./active.ts";
+import { activeNodes, writeOut } from "./active.ts";
 import { keyOf, type MultiIndex, merged, sharings } from "./multi-index.ts";
 import { adjoints } from "./reverse.ts";
 import {
@@ -51,7 +51,7 @@ class Terms {
  */
 export function deriveTensors(b: Builder, loss: Node, seeds: readonly Seed[], order: number): TensorGraph {
   const parameters = seeds.map((seed) => seed.parameter);
-  const frozen = freezeChoices(b, loss, parameters);
+  const frozen = writeOut(b, loss, parameters);
   const active = activeNodes(frozen, parameters);
   const bars = adjoints(b, frozen, active);
   const own = new Map<Node, Series>(

@@ -16,6 +16,7 @@ export type {
   BilinearOp,
   Builder,
   ChoiceOp,
+  ComposedOp,
   ConstantOp,
   DType,
   ElementwiseOp,

@@ -100,6 +100,16 @@ export interface ChoiceOp<A> extends OpBase<A> {
   batchRule(node: Node<A>): BatchRule;
 }
 
+/** What other operations give together, with a shorter way back through it than through each of them. */
+export interface ComposedOp<A> extends OpBase<A> {
+  readonly kind: "composed";
+  /** The same value, written with those operations. */
+  compose(builder: Builder, node: Node<A>): Node;
+  /** The cotangent of the input from that of the result. */
+  transpose(builder: Builder, node: Node<A>, cotangent: Node): Node;
+  batchRule(node: Node<A>): BatchRule;
+}
+
 /** A primitive: its shape rule, its value, and what its kind asks for. */
 export type Op<A = unknown> =
   | SourceOp<A>
@@ -107,4 +117,5 @@ export type Op<A = unknown> =
   | BilinearOp<A>
   | ElementwiseOp<A>
   | ConstantOp<A>
-  | ChoiceOp<A>;
+  | ChoiceOp<A>
+  | ComposedOp<A>;

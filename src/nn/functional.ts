@@ -106,9 +106,7 @@ export function logSoftmax(x: Tensor, dim: number): Tensor {
 
 /** Probabilities along an axis. */
 export function softmax(x: Tensor, dim: number): Tensor {
-  const shifted = shiftedByMax(x, dim);
-  const e = shifted.exp();
-  return e.div(e.sum([dim], true));
+  return new Tensor(ops.softmax(currentTrace().builder, x.node, dim));
 }
 
 /** A shift by the maximum keeps exp in range and changes no derivative, so the maximum counts as a constant. */

@@ -98,6 +98,7 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   indexAdd,
   argmax,
   max,
+  softmax: (to, { attrs }, [x]) => to.emit("Softmax", [x!], { axis: attrs.axis }),
   matmul: direct("MatMul"),
   conv,
   convInput,

@@ -7,6 +7,7 @@ import { maxPoolIndexOp, maxPoolOp } from "./pool.ts";
 import { broadcastOp, cumsumOp, sumOp } from "./reduce.ts";
 import { indexAddOp, indexSelectOp } from "./rows.ts";
 import { argmaxOp, gatherOp, maxOp, scatterAddOp } from "./select.ts";
+import { softmaxOp } from "./softmax.ts";
 import { constantOp, inputOp } from "./source.ts";
 
 /** Every primitive. What a room must know of each (a lowering, a test case) is a table over these keys. */
@@ -27,6 +28,7 @@ export const primitives = {
   indexAdd: indexAddOp,
   argmax: argmaxOp,
   max: maxOp,
+  softmax: softmaxOp,
   matmul: matmulOp,
   conv: convOp,
   convInput: convInputOp,
@@ -111,6 +113,7 @@ export { productFlops } from "./products.ts";
 export { broadcast, commonShape, cumsum, sum, sumKeep, unrepeated } from "./reduce.ts";
 export { indexAdd, indexSelect } from "./rows.ts";
 export { argmax, gather, max, scatterAdd } from "./select.ts";
+export { softmax } from "./softmax.ts";
 export { BATCH_SIZE, batchSize, type ConstantAttrs, constant, input, scalar } from "./source.ts";
 export { normalizeAxis, offsets, stridesOf } from "./strides.ts";
 export { placesOf, type Window } from "./window.ts";

@@ -298,6 +298,13 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       assertClose([first, second, third].flatMap(numbers), [1, 0, 0, 0, 0, 0], { absolute: 0, relative: 0 }, "slopes");
     });
 
+    contract("softmax passes NaN and infinity on, and gives hidden entries 0", async () => {
+      const b = new GraphBuilder();
+      const z = o.softmax(b, o.input(b, "x", [4, 3]), 1);
+      const found = await run({ z }, { x: real([nan, 1, 2, 1, 2, nan, 1, inf, 2, -inf, 1, 1], [4, 3]) });
+      expect(numbers(found.z)).toEqual([...Array(9).fill(nan), 0, 0.5, 0.5]);
+    });
+
     contract("log-softmax passes NaN on, wherever it is", async () => {
       const b = new GraphBuilder();
       const x = o.input(b, "x", [3, 3]);

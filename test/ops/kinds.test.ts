@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { gradients } from "../../src/derive/reverse.ts";
 import {
   BATCH,
   type BilinearOp,
   type Builder,
+  type ComposedOp,
   GraphBuilder,
   graphOf,
   type Lead,
@@ -123,15 +125,26 @@ async function checkBilinear(trial: Trial, node: Node & { op: BilinearOp<unknown
     );
 }
 
-/** Cases of linear and bilinear primitives on real numbers, as "primitive: name". */
+/** Cases of linear, bilinear and composed primitives on real numbers, as "primitive: name". */
 const cases = allCases
   .map(([primitive, item]) => [`${primitive}: ${item.name}`, primitive, item] as const)
   .filter(([, primitive, item]) =>
-    new Trial(item).nodes.some(({ op, dtype }) => op.name === primitive && isMultilinear(op.kind) && dtype === "float"),
+    new Trial(item).nodes.some(({ op, dtype }) => op.name === primitive && isChecked(op.kind) && dtype === "float"),
   );
 
-function isMultilinear(kind: string): boolean {
-  return kind === "linear" || kind === "bilinear";
+function isChecked(kind: string): boolean {
+  return kind === "linear" || kind === "bilinear" || kind === "composed";
+}
+
+/** A node is what it is composed of, and the way back through it is that through these. */
+async function checkComposed(trial: Trial, node: Node & { op: ComposedOp<unknown> }): Promise<void> {
+  const { b } = trial;
+  const composed = node.op.compose(b, node);
+  await trial.same(node, composed, "compose");
+  const cotangent = trial.draw(node.shape);
+  const [input] = node.inputs;
+  const back = gradients(b, trial.dot(composed, cotangent), [input!])[0]!;
+  await trial.same(node.op.transpose(b, node, cotangent), back, "transpose");
 }
 
 describe("kinds keep what they promise", () => {
@@ -142,6 +155,7 @@ describe("kinds keep what they promise", () => {
       if (op.name !== primitive || node.dtype !== "float") continue;
       if (op.kind === "linear") await checkLinear(trial, { ...node, op });
       if (op.kind === "bilinear") await checkBilinear(trial, { ...node, op });
+      if (op.kind === "composed") await checkComposed(trial, { ...node, op });
     }
   });
 });

@@ -306,6 +306,12 @@ export const primitiveCases: { readonly [P in o.Primitive]: readonly Case[] } = 
     one("int", [ints([B, 2], below(9))], (b, x) => o.sum(b, x, [1])),
     one("int, batch", [ints([B, 2], below(9))], (b, x) => o.sum(b, x, [0])),
   ],
+  softmax: [
+    one("[B,3] last", [floats([B, 3])], (b, x) => o.softmax(b, x, -1)),
+    one("[B,3,2] middle", [floats([B, 3, 2])], (b, x) => o.softmax(b, x, 1)),
+    one("[2,B] of the batch", [floats([2, B])], (b, x) => o.softmax(b, x, 1)),
+    one("[3,B] first, far out", [floats([3, B])], (b, x) => o.softmax(b, o.scale(b, x, 20), 0)),
+  ],
   cumsum: [
     one("[4]", [floats([4])], (b, x) => o.cumsum(b, x, 0)),
     one("[4] reverse", [floats([4])], (b, x) => o.cumsum(b, x, 0, true)),

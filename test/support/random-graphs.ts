@@ -55,6 +55,7 @@ const steps: readonly Step[] = [
   (b, x, _y, axis) => along(x, axis, (at) => o.concat(b, [x, o.tanh(b, x)], at)),
   (b, x, _y, axis) => along(x, axis, (at) => o.gather(b, x, ones(b, x.shape.with(at, 1), 0), at)),
   (b, x, _y, axis) => along(x, axis, (at) => o.indexSelect(b, x, ones(b, [2, 1], 0), at)),
+  (b, x, _y, axis) => along(x, axis, (at) => o.softmax(b, x, at)),
   (b, x, _y, axis) => along(x, axis, (at) => o.cumsum(b, x, at, axis > 4)),
   (b, x, y) => pair(b, x, y, (u, v) => o.where(b, o.greater(b, o.scalar(b, 1), o.scalar(b, 0)), u, v)),
   (b, x, y) => pair(b, x, y, (u, v) => o.where(b, o.greaterEqual(b, o.scalar(b, 0), o.scalar(b, 1)), u, v)),
