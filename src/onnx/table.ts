@@ -16,10 +16,12 @@ function composedInDouble(type: string, compose: (to: Lowering, x: string) => st
   return (to, _node, [x]) => (to.precision === "float64" ? compose(to, x!) : to.emit(type, [x!]));
 }
 
-const elu = (to: Lowering, x: string): string => {
-  const negative = to.emit("Sub", [to.emit("Exp", [to.emit("Min", [x, to.number(0)])]), to.number(1)]);
-  return to.emit("Where", [to.emit("Greater", [x, to.number(0)]), x, negative]);
-};
+/** Clip goes on all threads, Min with a number on one. */
+const minZero = (to: Lowering, x: string): string => to.emit("Clip", [x, "", to.number(0)]);
+
+/** e^min(x, 0) − 1 is at least x where x ≤ 0, and 0 elsewhere. In half the time of Elu, and ONNX Runtime has the slope's exponential. */
+const elu: Lower<unknown> = (to, _node, [x]) =>
+  to.emit("Max", [x!, to.emit("Sub", [to.emit("Exp", [minZero(to, x!)]), to.number(1)])]);
 
 const softplus = (to: Lowering, x: string): string => {
   const tail = to.emit("Exp", [to.emit("Neg", [to.emit("Abs", [x])])]);
@@ -125,8 +127,8 @@ export const lowerings: { readonly [P in Primitive]: Lower<AttrsOf<P>> } = {
   sigmoid: direct("Sigmoid"),
   softplus: composedInDouble("Softplus", softplus),
   relu: direct("Relu"),
-  minZero: (to, _node, [x]) => to.emit("Min", [x!, to.number(0)]),
-  elu: composedInDouble("Elu", elu),
+  minZero: (to, _node, [x]) => minZero(to, x!),
+  elu,
   erf,
   gelu,
   abs: direct("Abs"),

@@ -121,7 +121,7 @@ export const minZeroOp: ElementwiseOp<object> = elementwise("minZero", (x) => Ma
 ]);
 
 /**
- * z = x where x > 0, eˣ − 1 elsewhere (Clevert et al., 2016); there every derivative is eˣ = z + 1. Without a choice between the
+ * z = x where x > 0, eˣ − 1 elsewhere (Clevert et al., 2016); there every derivative is eˣ. Without a choice between the
  * two, which is slow.
  */
 export const eluOp: ElementwiseOp<object> = elementwise("elu", (x) => (x > 0 ? x : Math.expm1(x)), [
@@ -130,12 +130,12 @@ export const eluOp: ElementwiseOp<object> = elementwise("elu", (x) => (x > 0 ? x
   eluCurvature,
 ]);
 
-function eluSlope(b: Builder, _x: Node, z: Node): Node {
-  return shift(b, minZero(b, z), 1);
+function eluSlope(b: Builder, x: Node): Node {
+  return exp(b, minZero(b, x));
 }
 
-function eluCurvature(b: Builder, x: Node, z: Node): Node {
-  return sub(b, eluSlope(b, x, z), cast(b, positive(b, z), "float"));
+function eluCurvature(b: Builder, x: Node): Node {
+  return sub(b, eluSlope(b, x), cast(b, positive(b, x), "float"));
 }
 
 const ERF_SLOPE = 2 / Math.sqrt(Math.PI);
