@@ -12,6 +12,7 @@ export class PacedEngine implements Engine {
   readonly precision: Engine["precision"];
   readonly threads: number;
   readonly lanes: number;
+  readonly spareProcessor: boolean;
   readonly tuning: Engine["tuning"];
   readonly #engine: Engine;
   readonly #product: Product;
@@ -23,6 +24,7 @@ export class PacedEngine implements Engine {
     this.precision = engine.precision;
     this.threads = engine.threads;
     this.lanes = engine.lanes;
+    this.spareProcessor = engine.spareProcessor;
     this.tuning = engine.tuning;
     this.#engine = engine;
     this.#product = product;

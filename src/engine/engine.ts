@@ -77,6 +77,8 @@ export interface Engine {
   readonly threads: number;
   /** How many runs go on at once of a session that is compiled to run side by side. */
   readonly lanes: number;
+  /** Whether its threads leave a processor for other work while they compute. */
+  readonly spareProcessor: boolean;
   /** How many sessions were compiled so far, and how many of them are not yet disposed. */
   readonly sessions: { readonly compiled: number; readonly live: number };
   /** How many tensors are not yet released. */

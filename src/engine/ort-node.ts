@@ -92,6 +92,7 @@ export class OrtNodeEngine implements Engine {
   readonly tuning: Tuning | undefined;
   readonly threads: number;
   readonly lanes: number;
+  readonly spareProcessor: boolean;
   readonly #options: InferenceSession.SessionOptions;
   readonly #threads: Threads;
   readonly #sessions = new Set<Id>();
@@ -113,6 +114,7 @@ export class OrtNodeEngine implements Engine {
     this.tuning = tuning;
     this.threads = threads;
     this.lanes = lowMemory ? 1 : Math.min(threads, MOST_LANES);
+    this.spareProcessor = threads < availableParallelism();
     this.#threads = new Threads(this.lanes);
     this.#options = {
       executionProviders: [...providers],

@@ -35,6 +35,7 @@ export class ReferenceEngine implements Engine {
   readonly precision = "float64";
   readonly threads: number = 1;
   readonly lanes = 1;
+  readonly spareProcessor: boolean = true;
   readonly #sessions = new Set<object>();
   readonly #tensors = new Set<EngineTensor>();
   #compiled = 0;

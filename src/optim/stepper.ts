@@ -145,10 +145,10 @@ export class Stepper {
 
   /**
    * Begins a step ahead of its turn, from what there is now or from what another one that has begun will give.
-   * @returns undefined where that does not pay.
+   * @returns undefined where that does not pay: where all processors compute, making it ready holds them up.
    */
   async begin(from: StepInput, rates: Float64Array, after: BegunStep | undefined): Promise<BegunStep | undefined> {
-    if (this.parts.preconditioner || this.#bytes > MOST_AHEAD) return undefined;
+    if (!this.engine.spareProcessor || this.parts.preconditioner || this.#bytes > MOST_AHEAD) return undefined;
     return await this.#begin(from, rates, after);
   }
 
