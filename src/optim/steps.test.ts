@@ -313,3 +313,14 @@ test("a step has begun before the result of the one before is given", async () =
   await take(new Busy());
   expect(runs.join(" ")).toBe("begun result begun result begun result");
 });
+
+test.each<[string, unknown]>([
+  ["{ x, y }", batches[0]],
+  ["undefined", undefined],
+])("%s is refused where batches are expected", async (found, given) => {
+  const optimizer = await adam()(model(), double);
+  await expect(optimizer.steps(given as Batch[]).next()).rejects.toThrow(
+    new DataError(`steps: expected batches one after the other, as a loader gives; found ${found}`),
+  );
+  await optimizer.dispose();
+});

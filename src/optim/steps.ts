@@ -1,3 +1,4 @@
+import { DataError } from "../util/errors.ts";
 import { handled } from "../util/promises.ts";
 import type { StepBatch, StepBatches, StepResult } from "./result.ts";
 import type { BegunStep } from "./stepper.ts";
@@ -66,6 +67,12 @@ async function dropped({ drop }: Stepping, ahead: Ahead): Promise<undefined> {
   if (begun) await drop(begun);
 }
 
+/** @throws DataError where they are no batches that come one after the other */
 async function* each(batches: StepBatches): AsyncGenerator<StepBatch> {
+  const { [Symbol.iterator]: inTurn, [Symbol.asyncIterator]: later } = Object(batches);
+  if (!inTurn && !later)
+    throw new DataError(
+      `steps: expected batches one after the other, as a loader gives; found ${batches instanceof Object ? `{ ${Object.keys(batches).join(", ")} }` : batches}`,
+    );
   yield* batches;
 }
