@@ -183,7 +183,8 @@ export class NewtonSummary implements TrainingOptimizer, Scheduled {
    * A step on each batch or list of batches, with the results of {@link step}, but faster: while one is computed, the next batch is
    * fetched and its step begun, unless that takes a summary. A step that has begun counts only when its result is asked for, and
    * only if what it began from has not changed; otherwise it is taken anew. So parameters are always those after the last
-   * result, and where the loop is left, no more steps are taken; one more batch may have been fetched.
+   * result, and where the loop is left, no more steps are taken. A batch is fetched before the result of the one ahead of it is there:
+   * a loader's state says so, batches need memory of their own, and what a source reads of the model is a step old.
    * @throws as {@link step}, and what fetching throws; no steps follow.
    */
   steps(batches: StepBatches, options: StepOptions = {}): AsyncGenerator<StepResult> {

@@ -76,8 +76,8 @@ export interface BegunStep extends Running {
   status: "begun" | "taken" | "gone";
 }
 
-/** Bytes of variables and state up to which steps begin ahead: more are kept then, and steps take long enough without. */
-const MOST_AHEAD = 2 ** 26;
+/** Numbers in variables and state up to which steps begin ahead: more are kept then, and steps take long enough without. */
+const MOST_AHEAD = 2 ** 24;
 
 /** Parameters after a step that was not yet taken, and their check, by output name. */
 export type Moved = Readonly<Record<string, EngineTensor>>;
@@ -148,7 +148,7 @@ export class Stepper {
    * @returns undefined where that does not pay: where all processors compute, making it ready holds them up.
    */
   async begin(from: StepInput, rates: Float64Array, after: BegunStep | undefined): Promise<BegunStep | undefined> {
-    if (!this.engine.spareProcessor || this.parts.preconditioner || this.#bytes > MOST_AHEAD) return undefined;
+    if (!this.engine.spareProcessor || this.#numbers > MOST_AHEAD) return undefined;
     return await this.#begin(from, rates, after);
   }
 
@@ -167,27 +167,27 @@ export class Stepper {
     const random = new Random(0);
     random.state = drawn;
     const updates = after ? after.updates + 1 : this.#updates;
-    const { program, inputs } = await this.#prepared("step", from, stepSource, { random, updates, after });
+    const { program, inputs, mode } = await this.#prepared("step", from, stepSource, { random, updates, after });
     inputs.own[names.rates] = await this.engine.upload({ shape: [rates.length], data: rates });
     const { kept, own, batch } = inputs;
     const running = await beginOnce(this.engine, program.session, kept, own, batch);
-    return { ...running, kept, rates, mode: this.mode, updates, drawn, random, status: "begun" };
+    return { ...running, kept, rates, mode, updates, drawn, random, status: "begun" };
   }
 
   /** Whether a step has begun from what there is now, as another one before it may have failed or come between. */
   async #stands({ kept, rates, mode, updates, drawn }: BegunStep, wanted: Float64Array): Promise<boolean> {
     const sameNumbers = updates === this.#updates && drawn.words.join() === this.random.state.words.join();
     if (!sameNumbers || mode !== this.mode || rates.some((rate, s) => rate !== wanted[s])) return false;
-    if ([...this.members].some((name) => !this.parts.objective.variables.get(name)!.trainable)) return false;
+    const trains = (name: string): boolean => this.parts.objective.variables.get(name)!.trainable;
+    if (![...this.members].every(trains) || this.#frozen.some(trains)) return false;
     const now = { ...(await this.variables()), ...Object.fromEntries(this.#state) };
     return Object.entries(kept).every(([name, tensor]) => now[name] === tensor);
   }
 
-  /** Of variables and state. */
-  get #bytes(): number {
+  /** In variables and state. */
+  get #numbers(): number {
     const shapes = [...this.parts.objective.variables.values()].map(({ shape }) => shape);
-    const numbers = [...shapes, ...this.#stateShapes.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
-    return 4 * numbers;
+    return [...shapes, ...this.#stateShapes.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
   }
 
   /** The direction of a step and what comes with it, with nothing changed but the random numbers. */
@@ -359,7 +359,7 @@ export class Stepper {
     from: StepInput,
     source: typeof stepSource,
     at: Place,
-  ): Promise<{ program: Program<StepNeeds>; inputs: RunInputs }> {
+  ): Promise<{ program: Program<StepNeeds>; inputs: RunInputs; mode: string }> {
     const phase = this.parts.preconditioner?.phase(at.updates);
     this.#checkTrainable();
     const batch = "gradient" in from ? undefined : from.batch;
@@ -367,16 +367,19 @@ export class Stepper {
     const cut = batch && spec && this.#cutOf(batch, spec);
     const kind = sourceOf(spec, cut, phase);
     const part = kind.kind === "parts" ? cut?.parts?.[0] : undefined;
+    let { mode } = this;
     const key = (): string => {
+      // As it was when the program was looked up: it may change before the program runs.
+      mode = this.mode;
       if (kind.kind === "given") return kind.kind;
       if (kind.kind === "shares") return `${kind.count} shares`;
-      return `${kind.kind} ${kind.spec.key} ${this.mode} ${part ?? phase}`;
+      return `${kind.kind} ${kind.spec.key} ${mode} ${part ?? phase}`;
     };
     const program = await this.programs.get(
       () => `${what} ${key()}`,
       () => ({ ...source(this.parts, kind), samples: batch && samplesOf(batch), part }),
     );
-    return { program, inputs: await this.#inputs(from, program.plan, cut, at) };
+    return { program, inputs: await this.#inputs(from, program.plan, cut, at), mode };
   }
 
   /** How the gradient of a batch is added up; undefined where it must be taken at once. */

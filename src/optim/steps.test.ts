@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
 import { wave } from "../../test/support/arrays.ts";
 import { labelled } from "../../test/support/models.ts";
@@ -72,6 +73,9 @@ interface Outcome {
 /** What is done after a step, before the next one is asked for. */
 type Between = (step: number, model: Module, optimizer: TrainingOptimizer) => unknown;
 
+/** Engines free what they hold for models that are gone, which would count. */
+const held: Module[] = [];
+
 async function outcome(
   engine: Engine,
   make: Make,
@@ -79,6 +83,7 @@ async function outcome(
   between: Between = () => {},
   trained = model(),
 ): Promise<Outcome> {
+  held.push(trained);
   const optimizer = await make(trained, engine);
   const before = engine.tensors.live;
   const results: StepResult[] = [];
@@ -171,6 +176,52 @@ describe.each<[string, () => Engine]>([
     });
     expect(error).toBeInstanceOf(PartitionError);
     expect(results).toHaveLength(3);
+  });
+
+  test("where a frozen parameter is trained from one on", async () => {
+    const frozen: Make = (model, engine) => {
+      [...model.parameters()][0]!.requiresGrad = false;
+      return adam()(model, engine);
+    };
+    const { error, results } = await expectSame(engine(), frozen, batches, (step, model) => {
+      if (step === 3) [...model.parameters()][0]!.requiresGrad = true;
+    });
+    expect(error).toBeInstanceOf(PartitionError);
+    expect(results).toHaveLength(3);
+  });
+
+  test("where the loop is left while a batch does not come", async () => {
+    const few = batches.slice(0, 2);
+    const expected = await outcome(engine(), adam(), (optimizer) => oneByOne(optimizer, few));
+    async function* stalled(): AsyncGenerator<Batch> {
+      yield* few;
+      await new Promise(() => {});
+    }
+    async function* two(optimizer: TrainingOptimizer): AsyncGenerator<StepResult> {
+      for await (const result of optimizer.steps(stalled())) {
+        yield result;
+        if (result.step === 1) return;
+      }
+    }
+    expect(await outcome(engine(), adam(), two)).toEqual(expected);
+  });
+
+  test("where all batches are put into the same memory and no step begins ahead", async () => {
+    const same = batches.slice(0, 7);
+    const make = adam({ stepMicrobatch: 2 });
+    const expected = await outcome(engine(), make, (optimizer) => oneByOne(optimizer, same));
+    function* source(): Generator<Batch> {
+      const memory = {
+        x: { ...same[0]!.x, data: new Float64Array(30) },
+        y: { ...same[0]!.y, data: new Int32Array(6) },
+      };
+      for (const { x, y } of same) {
+        memory.x.data.set(x.data as Float64Array);
+        memory.y.data.set(y.data as Int32Array);
+        yield memory;
+      }
+    }
+    expect(await outcome(engine(), make, (optimizer) => optimizer.steps(source()))).toEqual(expected);
   });
 
   test.each<[string, (options: { onNonFinite?: "skip"; log: () => void }) => Make]>([
@@ -292,7 +343,8 @@ test("a step has begun before the result of the one before is given", async () =
         ...session,
         begin: async (...input) => {
           runs.push("begun");
-          return await session.begin(...input);
+          const { outputs, done } = await session.begin(...input);
+          return { outputs, done: done.then(() => setTimeout(5)) };
         },
       };
     }
@@ -306,6 +358,14 @@ test("a step has begun before the result of the one before is given", async () =
     );
   await take(new Noting());
   expect(runs.splice(0).join(" ")).toBe("begun begun result begun result result");
+  // Once something came between, no more.
+  const engine = new Noting();
+  const changes: Between = (step, model) => {
+    runs.push("result");
+    if (step === 1) model.eval();
+  };
+  await outcome(engine, adam(), (optimizer) => optimizer.steps(batches.slice(0, 4)), changes);
+  expect(runs.splice(0).join(" ")).toBe("begun begun result begun begun result begun result begun result");
   // Not where all processors compute.
   class Busy extends Noting {
     override readonly spareProcessor = false;

@@ -13,30 +13,43 @@ export interface Stepping {
 
 /**
  * Takes a step on each batch. While one is computed, the next batch is fetched and its step begun; a result does not wait for
- * the next batch.
+ * the next batch, nor does leaving the loop. Once a step that had begun did not count, no more begin ahead: what changes between two
+ * steps is likely to change again.
  */
 export async function* takeSteps(batches: StepBatches, stepping: Stepping): AsyncGenerator<StepResult> {
   const { take, drop } = stepping;
   const source = each(batches);
   let ahead: Ahead;
+  let [fetching, pays] = [false, true];
+  const fetch = (): Promise<IteratorResult<StepBatch>> => {
+    fetching = true;
+    return source.next().finally(() => {
+      fetching = false;
+    });
+  };
   try {
-    let next = await source.next();
+    let next = await fetch();
     while (!next.done) {
       const batch = next.value;
-      const begun = (await ahead) ?? (await begin(stepping, batch, undefined));
-      const coming = handled(source.next());
-      if (begun) {
+      const begun = (await ahead) ?? (pays ? await begin(stepping, batch, undefined) : undefined);
+      ahead = undefined;
+      // One that has not begun may yet have to be read, from memory that the next one is fetched into.
+      const coming = begun && handled(fetch());
+      if (begun && coming) {
         ahead = beginNext(stepping, coming, begun);
         await Promise.race([ahead, ended(begun)]);
       }
       const result = await take(batch, begun).finally(() => begun && drop(begun));
-      if (begun?.status !== "taken") ahead = dropped(stepping, ahead);
+      if (begun && begun.status !== "taken") {
+        pays = false;
+        ahead = dropped(stepping, ahead);
+      }
       yield result;
-      next = await coming;
+      next = await (coming ?? fetch());
     }
   } finally {
-    await dropped(stepping, ahead);
-    await source.return(undefined);
+    const end = handled(dropped(stepping, ahead).then(() => source.return(undefined)));
+    if (!fetching) await end;
   }
 }
 
