@@ -40,9 +40,9 @@ async function measured(request: Request): Promise<Measurement> {
   // Looks between the parts of a short run would cost it its caches.
   const long = request.work === "summary" && request.repeats === 1;
   const paced = long ? new PacedEngine(own, product) : undefined;
-  const { run, ...facts } = await prepared(request, paced ?? own);
+  const { run, settle, ...facts } = await prepared(request, paced ?? own);
   const warm = peakBytes();
-  const blocks = await measure(run, product, request, paced);
+  const blocks = await measure(run, product, request, paced, settle);
   const residentPeak = request.warmUp > 0 ? warm : peakBytes();
   await own.dispose();
   return { blocks, residentBefore, residentPeak, ...facts };
@@ -73,4 +73,4 @@ async function warmed<T extends Pick<Task, "run">>({ warmUp }: Request, task: T)
   return task;
 }
 
-type Prepared = Pick<Task, "run"> & Pick<Measurement, "flops" | "forwardFlops" | "part">;
+type Prepared = Pick<Task, "run" | "settle"> & Pick<Measurement, "flops" | "forwardFlops" | "part">;

@@ -8,13 +8,16 @@ export async function measure(
   product: Product,
   { repeats, blocks }: Pick<Request, "repeats" | "blocks">,
   paced: PacedEngine | undefined,
+  settle: () => Promise<void> = async () => {},
 ): Promise<Block[]> {
   const measured: Block[] = [];
   for (let i = 0; i < blocks; i++) {
+    await settle();
     const before = await product.look();
     const { times, looks } = paced
       ? await timedPaced(run, repeats, paced)
       : { times: await timed(run, repeats), looks: [] };
+    await settle();
     measured.push({ times, product: [before, ...looks, await product.look()] });
   }
   return measured;

@@ -19,6 +19,8 @@ import { forwardSource, noiseDirection, type Subject } from "./subject.ts";
 /** Something to time. */
 export interface Task {
   readonly run: () => Promise<void>;
+  /** Ends what has begun ahead, before something else is measured. */
+  readonly settle?: () => Promise<void>;
   /** The graphs that one run evaluates, each in one or several parts. */
   readonly graphs: readonly Graph[];
   /** Samples in one part of a summary. */
@@ -66,10 +68,14 @@ async function stepTask({ method }: Setting, subject: Subject, engine: Engine): 
   const updater = stepUpdater(method);
   const optimizer = await Optimizer.create(model, losses.nll, { updater, lr: LR, engine });
   const parts = { objective, groups, updater, clipGradNorm: undefined };
-  const steps = optimizer.steps(forever(batch));
+  let steps = optimizer.steps(forever(batch));
   return {
     run: async () => {
       await steps.next();
+    },
+    settle: async () => {
+      await steps.return(undefined);
+      steps = optimizer.steps(forever(batch));
     },
     graphs: [stepSource(parts, { kind: "batch", spec: specOf(batch) }).graph],
   };
