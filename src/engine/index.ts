@@ -29,7 +29,7 @@ export {
   type Tensors,
 } from "./engine.ts";
 export type { Mask } from "./masks.ts";
-export { type Program, Programs, type Source, sharedProgram } from "./programs.ts";
+export { type Program, Programs, type Source, sharedProgram, sharedSource } from "./programs.ts";
 export { ReferenceEngine } from "./reference.ts";
 export { checkTuning, type Machine, type Tuning } from "./tuning.ts";
 export { inTurn } from "./turns.ts";

@@ -71,24 +71,50 @@ export class Programs {
   }
 }
 
-/** How many programs of one-off calls (`predict`, `computeHg` …) an engine keeps compiled. */
+/** How many programs of one-off calls (`predict`, `computeHg` …) an engine keeps compiled, and of what it keeps the derivation. */
 const SHARED_LIMIT = 32;
-const shared = new WeakMap<Engine, Programs>();
+
+/** What one-off calls on an engine find there from earlier ones. */
+interface Shared {
+  readonly programs: Programs;
+  readonly sources: Map<string, Source<unknown>>;
+}
+
+const shared = new WeakMap<Engine, Shared>();
 /** Graphs as text: one that serves many batches is printed once. */
 const printed = new WeakMap<Graph, string>();
+
+function sharedOn(engine: Engine): Shared {
+  const known = shared.get(engine) ?? { programs: new Programs(engine, SHARED_LIMIT), sources: new Map() };
+  shared.set(engine, known);
+  return known;
+}
 
 /**
  * The program for a graph on an engine, for calls that own no programs: equal graphs share one.
  * @param key tells apart plans that equal graphs may have.
  */
 export function sharedProgram<T>(engine: Engine, source: Source<T>, key = ""): Promise<Program<T>> {
-  const programs = shared.get(engine) ?? new Programs(engine, SHARED_LIMIT);
-  shared.set(engine, programs);
   const text = key + textOf(source.graph);
-  return programs.get(
+  return sharedOn(engine).programs.get(
     () => text,
     () => source,
   );
+}
+
+/**
+ * What is derived from a traced graph, for calls that trace anew each time: equal graphs share one.
+ * @param asked tells apart all else that `derive` depends on.
+ */
+export function sharedSource<T>(engine: Engine, traced: Graph, asked: string, derive: () => Source<T>): Source<T> {
+  const { sources } = sharedOn(engine);
+  const text = asked + textOf(traced);
+  const source = (sources.get(text) as Source<T> | undefined) ?? derive();
+  sources.delete(text);
+  sources.set(text, source);
+  const [oldest] = sources.keys();
+  if (sources.size > SHARED_LIMIT) sources.delete(oldest!);
+  return source;
 }
 
 function textOf(graph: Graph): string {

@@ -1,7 +1,6 @@
 import { gradients } from "../derive/index.ts";
 import {
   checkFinite,
-  dataInputs,
   defaultEngine,
   type Engine,
   inTurn,
@@ -12,11 +11,10 @@ import {
   type Source,
   samplesOf,
   sharedProgram,
-  specOf,
   variableInput,
   variableTensors,
 } from "../engine/index.ts";
-import { GraphBuilder, graphOf, type Node } from "../graph/index.ts";
+import { type GraphBuilder, graphOf, type Node } from "../graph/index.ts";
 import { type Loss, type Module, objective } from "../nn/index.ts";
 import { constant } from "../ops/index.ts";
 import { NonFiniteError, OptionError } from "../util/errors.ts";
@@ -38,7 +36,16 @@ import { type NamedGroup, nameGroups } from "./groups.ts";
 import { SummaryMean, WeightedMean } from "./mean.ts";
 import { canonical } from "./partition.ts";
 import { partsOf } from "./run-parts.ts";
-import { compileRest, runSummary, type Summary, type SummaryPlan, summarySource } from "./summary.ts";
+import {
+  compileRest,
+  derivedOnce,
+  deriveSummary,
+  runSummary,
+  type Summary,
+  type SummaryPlan,
+  type TracedLoss,
+  traceLoss,
+} from "./summary.ts";
 
 /** A loss and its gradient. */
 export interface ValueAndGrad {
@@ -62,7 +69,7 @@ export async function valueAndGrad(
   const { engine = await defaultEngine() } = options;
   const target = objective(model, loss);
   const random = randomOf(options);
-  return await inTurn(engine, () => gradientOn(engine, target, gradientSource(target, batch), batch, random));
+  return await inTurn(engine, () => gradientOn(engine, target, gradientSourceOn(engine, target, batch), batch, random));
 }
 
 async function gradientOn(
@@ -94,9 +101,17 @@ function slope(name: string): string {
 
 /** The graph of a loss and its gradient in all that is trained. */
 export function gradientSource(target: Objective, batch: Batch | undefined): Source<Needs> {
-  const b = new GraphBuilder();
-  const { loss, checks, masks } = target.trace(b, dataInputs(b, specOf(batch)));
-  const trainable = [...target.variables].filter(([, variable]) => variable.trainable);
+  return deriveGradient(traceLoss(target, batch));
+}
+
+/** The same, once for equal losses on an engine. */
+function gradientSourceOn(engine: Engine, target: Objective, batch: Batch | undefined): Source<Needs> {
+  const traced = traceLoss(target, batch);
+  return derivedOnce(engine, traced, "gradient", () => deriveGradient(traced));
+}
+
+function deriveGradient({ objective: { variables }, batch, b, loss, checks, masks }: TracedLoss): Source<Needs> {
+  const trainable = [...variables].filter(([, variable]) => variable.trainable);
   const slopes = gradients(
     b,
     loss,
@@ -120,9 +135,9 @@ function zeros(b: GraphBuilder, shape: readonly number[]): Node {
 export async function computeHg(model: Module, loss: Loss, batch?: Batch, options: HgOptions = {}): Promise<Summary> {
   refuseUnknown("computeHg", options, HG_OPTIONS);
   const along = await prepare(model, loss, options);
-  const { engine, target, groups, seed = 0 } = along;
+  const { engine, seed = 0 } = along;
   const direction = options.direction ?? (await valueAndGrad(model, loss, batch, { engine, seed })).gradient;
-  return await inTurn(engine, () => summaryAlong(along, summarySource(target, groups, batch), batch, direction));
+  return await inTurn(engine, () => summaryAlong(along, summarySourceFor(along, batch), batch, direction));
 }
 
 /** What a summary along a direction is told. */
@@ -139,6 +154,12 @@ async function prepare(model: Module, loss: Loss, options: HgOptions): Promise<A
   if (microbatch !== undefined) checkWhole("microbatch", microbatch, 1);
   const target = objective(model, loss);
   return { ...options, engine, target, groups: nameGroups(partition, target.variables), random: randomOf(options) };
+}
+
+/** The graph of a summary, once for equal losses on an engine. */
+function summarySourceFor({ engine, target, groups }: Along, batch: Batch | undefined): Source<SummaryPlan> {
+  const traced = traceLoss(target, batch);
+  return derivedOnce(engine, traced, ["summary", groups], () => deriveSummary(traced, groups));
 }
 
 async function summaryAlong(
@@ -179,7 +200,7 @@ export async function fullbatchGradient(
   refuseUnknown("fullbatchGradient", options, RUN_OPTIONS);
   const { engine = await defaultEngine(), signal } = options;
   const target = objective(model, loss);
-  const sourceOf = perKind(target, (batch) => gradientSource(target, batch));
+  const sourceOf = perKind(target, (batch) => gradientSourceOn(engine, target, batch));
   const random = randomOf(options);
   const mean = new WeightedMean();
   for await (const batch of batches) {
@@ -212,11 +233,11 @@ export async function computeHgFullbatch(
 ): Promise<Summary> {
   refuseUnknown("computeHgFullbatch", options, HG_OPTIONS);
   const along = await prepare(model, loss, options);
-  const { engine, target, groups, signal, seed = 0 } = along;
+  const { engine, target, signal, seed = 0 } = along;
   const direction =
     options.direction ??
     (await fullbatchGradient(model, loss, batches, { engine, seed, ...(signal && { signal }) })).gradient;
-  const sourceOf = perKind(target, (batch) => summarySource(target, groups, batch));
+  const sourceOf = perKind(target, (batch) => summarySourceFor(along, batch));
   const mean = new SummaryMean();
   for await (const batch of batches) {
     const part = await inTurn(engine, () => summaryAlong(along, sourceOf(batch), batch, direction));

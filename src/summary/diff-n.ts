@@ -31,7 +31,7 @@ import { WeightedMean } from "./mean.ts";
 import { peakSize } from "./memory.ts";
 import { canonical } from "./partition.ts";
 import { compileTotals, type PartScale, partSize, partsOf, runParts, scaleOf, takePacked } from "./run-parts.ts";
-import { MOST_VALUES, traceDirected } from "./summary.ts";
+import { derivedOnce, direct, MOST_VALUES, type TracedLoss, traceLoss } from "./summary.ts";
 
 /** Options of `diffN` and `diffNFullbatch`. */
 export interface DiffNOptions extends HgOptions {
@@ -158,7 +158,13 @@ async function tensorsAlong(
 /** @throws OptionError where the graph or its values would be too large, or a microbatch is asked for that cannot be */
 function tensorSource(target: Objective, batch: Batch | undefined, along: Along): Source<TensorPlan> {
   const { engine, groups, order, microbatch } = along;
-  const { b, loss, seeds, split, checks, masks } = traceDirected(target, groups, batch);
+  const traced = traceLoss(target, batch);
+  return derivedOnce(engine, traced, ["diffN", groups, order, microbatch], () => deriveAll(traced, along));
+}
+
+function deriveAll(traced: TracedLoss, { engine, groups, order, microbatch }: Along): Source<TensorPlan> {
+  const { batch, b, loss, checks, masks } = traced;
+  const { seeds, split } = direct(traced, groups);
   if (microbatch !== undefined && !split.splits)
     throw new OptionError(`microbatch: this loss cannot be split, since ${split.reason}`);
   const { packed, terms } = deriveTensors(b, split.splits ? split.loss : loss, seeds, order);

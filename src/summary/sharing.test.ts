@@ -1,14 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { CenteredModel, classifier, labelLoss, labelled } from "../../test/support/models.ts";
 import { Dataset } from "../datasets/index.ts";
-import { ReferenceEngine } from "../engine/index.ts";
+import { type Engine, ReferenceEngine } from "../engine/index.ts";
 import { models } from "../index.ts";
 import { fromFunction, type Loss, losses, type Module, objective, type Parameter } from "../nn/index.ts";
 import { DataError } from "../util/errors.ts";
 import { ndarray } from "../util/ndarray.ts";
 import { computeHg, computeHgFullbatch, fullbatchGradient, nameGroups, partition, valueAndGrad } from "./index.ts";
 import { partSize } from "./run-parts.ts";
-import { summarySource } from "./summary.ts";
+import { derivedOnce, deriveSummary, summarySource, traceLoss } from "./summary.ts";
 
 const engine = new ReferenceEngine();
 const scalar = (value: number) => ndarray(Float64Array.of(value), []);
@@ -48,6 +48,56 @@ describe("compiled programs are shared", () => {
     expect((await valueAndGrad(model, losses.nll, batch, { engine })).loss).toBe(loss);
     const wrong = { ...batch, y: ndarray(Int32Array.of(0, 3), [2]) };
     await expect(valueAndGrad(model, losses.nll, wrong, { engine })).rejects.toThrow(/label 3 of sample 1/);
+  });
+});
+
+describe("what is derived from a loss is shared", () => {
+  const model = classifier();
+  const target = objective(model, losses.nll);
+  const groups = nameGroups(partition.canonical(model), target.variables);
+  const own = new ReferenceEngine();
+  let derivations = 0;
+  const derived = (samples: number, asked: unknown, loss: Loss = losses.nll, on: Engine = own) => {
+    const batch = labelled(samples);
+    const traced = traceLoss(objective(model, loss), batch);
+    return derivedOnce(on, traced, asked, () => {
+      derivations++;
+      return deriveSummary(traced, groups);
+    });
+  };
+
+  test("by equal losses that ask for the same", () => {
+    const first = derived(3, "one");
+    derivations = 0;
+    expect(derived(3, "one")).toBe(first);
+    expect(derivations).toBe(0);
+  });
+
+  test("but not by others, on other engines, or where what is trained changed", () => {
+    derived(3, "one");
+    derivations = 0;
+    derived(4, "one");
+    derived(3, "two");
+    derived(3, "one", (output, labels) => losses.nll(output, labels).mul(2));
+    derived(3, "one", losses.nll, new ReferenceEngine());
+    expect(derivations).toBe(4);
+    const [weight] = model.parameters();
+    weight!.requiresGrad = false;
+    derived(3, "one");
+    weight!.requiresGrad = true;
+    expect(derivations).toBe(5);
+  });
+
+  test("and forgotten after 32 others", () => {
+    derived(3, "one");
+    for (let i = 0; i < 31; i++) derived(3, i);
+    derivations = 0;
+    derived(3, "one");
+    expect(derivations).toBe(0);
+    for (let i = 0; i < 32; i++) derived(3, i);
+    derivations = 0;
+    derived(3, "one");
+    expect(derivations).toBe(1);
   });
 });
 

@@ -1,16 +1,18 @@
 import { type BatchSplit, type GroupIndex, type Seed, splitAsGiven, splitBatch, type Term } from "../derive/index.ts";
 import {
   dataInputs,
+  type Engine,
   type Mode,
   type Needs,
   type Objective,
   type Program,
   type Source,
   samplesOf,
+  sharedSource,
   specOf,
   variableInput,
 } from "../engine/index.ts";
-import { GraphBuilder, type Node } from "../graph/index.ts";
+import { GraphBuilder, graphOf, type Node } from "../graph/index.ts";
 import { broadcast, constant, equal, input, reshape, scalar, where } from "../ops/index.ts";
 import { NonFiniteError } from "../util/errors.ts";
 import type { Batch } from "../util/ndarray.ts";
@@ -60,27 +62,52 @@ const LOW_MEMORY = { lowMemory: true } as const;
 /** Real numbers that the values of a graph may take at one time where there is a choice: 4 GiB in float32. */
 export const MOST_VALUES = 2 ** 30;
 
-/** A loss that was traced to be differentiated along directions. */
-interface Directed extends Needs {
+/** A loss that was traced for one kind of batch. */
+export interface TracedLoss extends Needs {
+  readonly objective: Objective;
+  readonly batch: Batch | undefined;
   readonly b: GraphBuilder;
   /** Of the whole batch. */
   readonly loss: Node;
+}
+
+/** Traces a loss, to be differentiated. */
+export function traceLoss(objective: Objective, batch: Batch | undefined, mode?: Mode): TracedLoss {
+  const b = new GraphBuilder();
+  const { loss, checks, masks } = objective.trace(b, dataInputs(b, specOf(batch)), mode);
+  return { objective, batch, b, loss, checks, masks };
+}
+
+/**
+ * What is derived from a traced loss; on an engine that has derived the same before, as it was then.
+ * @param asked all else that `derive` depends on.
+ */
+export function derivedOnce<T>(
+  engine: Engine,
+  { objective, batch, loss, checks, masks }: TracedLoss,
+  asked: unknown,
+  derive: () => Source<T>,
+): Source<T> {
+  const parameters = Array.from(objective.variables, ([name, { shape, trainable }]) => [name, shape, trainable]);
+  const all = [asked, parameters, checks, masks, batch && samplesOf(batch)];
+  return sharedSource(engine, graphOf({ loss }), JSON.stringify(all), derive);
+}
+
+/** A loss with an input for each parameter's direction. */
+interface Directed {
   readonly seeds: readonly Seed[];
   readonly split: BatchSplit;
 }
 
 /**
- * Traces a loss for one kind of batch, with an input for each parameter's direction.
+ * Gives a traced loss an input for each parameter's direction.
  * @param given whether the batch comes in parts, each of which may be a batch of its own.
  */
-export function traceDirected(
-  objective: Objective,
+export function direct(
+  { objective, batch, b, loss }: TracedLoss,
   groups: readonly NamedGroup[],
-  batch: Batch | undefined,
-  { mode, given = false }: { readonly mode?: Mode | undefined; readonly given?: boolean } = {},
+  given: boolean = false,
 ): Directed {
-  const b = new GraphBuilder();
-  const { loss, checks, masks } = objective.trace(b, dataInputs(b, specOf(batch)), mode);
   const seeds = [...ownersOf(groups)].map(([name, owners]): Seed => {
     const parameter = variableInput(b, name, objective.variables.get(name)!);
     const direction = input(b, directionInput(name), parameter.shape);
@@ -89,7 +116,7 @@ export function traceDirected(
   const parameters = seeds.map(({ parameter }) => parameter);
   const divide = given ? splitAsGiven : splitBatch;
   const split = batch ? divide(b, loss, parameters) : { splits: false as const, reason: "there is no batch" };
-  return { b, loss, seeds, split, checks, masks };
+  return { seeds, split };
 }
 
 /** What each of several groups has of a direction, zeros elsewhere, along a leading axis. */
@@ -123,10 +150,19 @@ export function summarySource(
   objective: Objective,
   groups: readonly NamedGroup[],
   batch: Batch | undefined,
-  { mode, limit = MOST_VALUES, order3 = true, parts }: SummarySettings = {},
+  settings: SummarySettings = {},
 ): Source<SummaryPlan> {
-  const traced = traceDirected(objective, groups, batch, { mode, given: parts !== undefined });
-  const { b, seeds, split, checks, masks } = traced;
+  return deriveSummary(traceLoss(objective, batch, settings.mode), groups, settings);
+}
+
+/** The same, of a loss that is traced. */
+export function deriveSummary(
+  traced: TracedLoss,
+  groups: readonly NamedGroup[],
+  { limit = MOST_VALUES, order3 = true, parts }: SummarySettings = {},
+): Source<SummaryPlan> {
+  const { batch, b, checks, masks } = traced;
+  const { seeds, split } = direct(traced, groups, parts !== undefined);
   const samples = parts ? Math.max(...parts) : batch ? samplesOf(batch) : 1;
   const loss = split.splits ? split.loss : traced.loss;
   const whole = onePass(b, loss, seeds, order3);
