@@ -26,6 +26,9 @@ const NEARLY_FILLED = 1.25;
 /** Where channels fill no block, so many products at least make up a result. */
 const FEW_PRODUCTS = 64;
 
+/** Bytes between the channels of an image that fall on the same few lines of a cache: read across, they drive each other out. */
+const COLLIDING = 4096;
+
 /** Whether a convolution can be computed on channels in blocks: over two axes, in one group. */
 export function fitsBlocks({ blockSize }: Target, form: Convolution): boolean {
   const { channels } = form;
@@ -138,7 +141,7 @@ export function weightByBlocks(to: Lowering, form: Convolution, x: string, z: st
   if (all === undefined || (all * places[1]!) % CHANNELS !== 0) return weightByTaps(to, form, x, z);
   to.fixSamples();
   const isAligned = places[1]! % to.blockSize! === 0;
-  const lines = isAligned ? x : linesOf(to, x, 0);
+  const lines = isAligned ? alignedLines(to, form, x) : linesOf(to, x, 0);
   const factor = resultsInBlocks(to, form, z, all);
   const found = Array.from({ length: kernel[1]! }, (_, column) => {
     const met = metInLines(to, form, lines, column);
@@ -257,9 +260,23 @@ function mixedImage(
   return to.emit(`${NCHWC}.ReorderInput`, [image], { channels_last: 1 });
 }
 
-/** Images [N, C, height, width], whose lines are whole blocks, likewise. */
-function alignedImage(to: Lowering, { channels, images, places }: Convolution, met: string, all: number): string {
+/** Images [N, C, height, width], where their channels collide as [N, height, C, width]. */
+function alignedLines(to: Lowering, form: Convolution, images: string): string {
+  return collides(form) ? to.emit("Transpose", [images], { perm: [0, 2, 1, 3] }) : images;
+}
+
+function collides({ images }: Convolution): boolean {
+  return (Float32Array.BYTES_PER_ELEMENT * (images[2] as number) * (images[3] as number)) % COLLIDING === 0;
+}
+
+/** Aligned lines, which are whole blocks, likewise. */
+function alignedImage(to: Lowering, form: Convolution, met: string, all: number): string {
+  const { channels, images, places } = form;
   const [size, height, width] = [to.blockSize!, images[2] as number, places[1]!];
+  if (collides(form)) {
+    const apart = reshape(to, met, [all, height * channels, width / size, size]);
+    return reshape(to, to.emit("Transpose", [apart], { perm: [0, 2, 1, 3] }), [1, all * width, height, channels]);
+  }
   const apart = reshape(to, met, [all, channels, height, width / size, size]);
   const blocks = to.emit("Transpose", [apart], { perm: [0, 3, 2, 1, 4] });
   return reshape(to, blocks, [1, all * width, height, channels]);

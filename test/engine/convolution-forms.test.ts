@@ -89,6 +89,21 @@ describe.each(native)("$label", ({ make, tolerance }: EngineUnderTest) => {
     );
   }, 60_000);
 
+  test.each([
+    { size: [32, 32], before: [1, 1], after: [1, 1], dilation: [1, 1] },
+    { size: [16, 64], before: [2, 4], after: [0, 0], dilation: [1, 2] },
+    { size: [64, 16], before: [0, 0], after: [2, 2], dilation: [1, 1] },
+  ])("so will images whose channels are a page apart, $size", async ({ size, ...window }) => {
+    const attrs = { ...window, stride: [1, 1], groups: 1, kernel: [3, 3] };
+    const item: Item = {
+      name: "",
+      inputs: [floats([BATCH, 2, ...size]), floats([BATCH, 16, ...o.placesOf("test", attrs, size, attrs.kernel)])],
+      build: (b, [images, found]) => o.convWeight(b, images!, found!, attrs),
+    };
+    const forms = await checkForms(item);
+    if ((await blockSize()) !== undefined) expect(forms).toContain("convWeight blocks");
+  });
+
   test("a form that a convolution cannot have is refused by name", async () => {
     const graph = graphOfCase(cases[0]!);
     const { key } = await choiceOf(cases[0]!);
