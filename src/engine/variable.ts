@@ -29,8 +29,8 @@ export class Variable {
   /** @throws ShapeError, DataError */
   constructor(value: NDArray<FloatData>) {
     checkFloats("parameter", value);
-    this.shape = value.shape;
-    this.#source = { shape: value.shape, data: value.data.slice() };
+    this.shape = [...value.shape];
+    this.#source = { shape: this.shape, data: value.data.slice() };
     abandoned.register(this, this.#tensors);
   }
 

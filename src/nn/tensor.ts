@@ -379,7 +379,7 @@ export function nodeOf(value: TensorLike, beside?: Node): Node {
   if (typeof value === "number") return ops.scalar(builder, value, beside?.dtype);
   checkArray("what is neither a tensor nor a number", value);
   const data = Array.from(value.data as ArrayLike<number | bigint>, Number);
-  return ops.constant(builder, data, value.shape, isFloat(value) ? "float" : "int");
+  return ops.constant(builder, data, [...value.shape], isFloat(value) ? "float" : "int");
 }
 
 /** An array as a tensor whose entries are fixed when the model is traced. */

@@ -88,6 +88,21 @@ describe("what is derived from a loss is shared", () => {
     expect(derivations).toBe(5);
   });
 
+  test("whatever becomes of an array that held a shape", async () => {
+    const on = new ReferenceEngine();
+    const lossOf = async (shape: number[]) => {
+      const six = Float64Array.of(1, 2, 3, 4, 5, 6);
+      const weights = { shape, data: six.slice() };
+      const product = fromFunction({ a: { shape, data: six } }, ({ a }) => a.mul(weights).sum([1]).square().sum());
+      return (await valueAndGrad(product, (output) => output, undefined, { engine: on })).loss;
+    };
+    const reused = [2, 3];
+    const first = await lossOf(reused);
+    reused.splice(0, 2, 3, 2);
+    expect(await lossOf([2, 3])).toBe(first);
+    expect(await lossOf(reused)).not.toBe(first);
+  });
+
   test("and forgotten after 32 others", () => {
     derived(3, "one");
     for (let i = 0; i < 31; i++) derived(3, i);

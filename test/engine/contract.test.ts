@@ -206,6 +206,15 @@ describe.each(engines)("$label", ({ make, tolerance, skip }: EngineUnderTest) =>
       expect(numbers(found.chosen)).toEqual([nan, nan, 1, -inf]);
     });
 
+    contract("what maxPool's entries get back goes to them alone, also NaN and infinity", async () => {
+      const b = new GraphBuilder();
+      const [x, z] = [o.input(b, "x", [1, 1, 6]), o.input(b, "z", [1, 1, 3])];
+      const index = o.maxPoolIndex(b, x, { kernel: [2], stride: [2], before: [0], after: [0], dilation: [1] });
+      const outputs = { image: o.scatterAdd(b, z, o.reshape(b, index, [1, 1, 3]), 2, 6) };
+      const found = await run(outputs, { x: real([1, 3, 2, 0, 9, 8], [1, 1, 6]), z: real([nan, inf, -2], [1, 1, 3]) });
+      expect(numbers(found.image)).toEqual([0, nan, inf, 0, -2, 0]);
+    });
+
     contract("the entries that maxPool chooses, read from another shape of the image, are no maxima", async () => {
       const b = new GraphBuilder();
       const x = o.input(b, "x", [1, 2, 4]);
