@@ -265,20 +265,24 @@ function alignedLines(to: Lowering, form: Convolution, images: string): string {
   return collides(form) ? to.emit("Transpose", [images], { perm: [0, 2, 1, 3] }) : images;
 }
 
-function collides({ images }: Convolution): boolean {
-  return (Float32Array.BYTES_PER_ELEMENT * (images[2] as number) * (images[3] as number)) % COLLIDING === 0;
+function collides({ images, places }: Convolution): boolean {
+  return (Float32Array.BYTES_PER_ELEMENT * (images[2] as number) * places[1]!) % COLLIDING === 0;
 }
 
 /** Aligned lines, which are whole blocks, likewise. */
 function alignedImage(to: Lowering, form: Convolution, met: string, all: number): string {
   const { channels, images, places } = form;
   const [size, height, width] = [to.blockSize!, images[2] as number, places[1]!];
-  if (collides(form)) {
-    const apart = reshape(to, met, [all, height * channels, width / size, size]);
-    return reshape(to, to.emit("Transpose", [apart], { perm: [0, 2, 1, 3] }), [1, all * width, height, channels]);
-  }
-  const apart = reshape(to, met, [all, channels, height, width / size, size]);
-  const blocks = to.emit("Transpose", [apart], { perm: [0, 3, 2, 1, 4] });
+  const [apart, perm] = collides(form)
+    ? [
+        [all, height * channels, width / size, size],
+        [0, 2, 1, 3],
+      ]
+    : [
+        [all, channels, height, width / size, size],
+        [0, 3, 2, 1, 4],
+      ];
+  const blocks = to.emit("Transpose", [reshape(to, met, apart)], { perm });
   return reshape(to, blocks, [1, all * width, height, channels]);
 }
 

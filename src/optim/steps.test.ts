@@ -106,6 +106,16 @@ async function* oneByOne(optimizer: TrainingOptimizer, given: Iterable<Batch>): 
   for (const batch of given) yield await optimizer.step(batch);
 }
 
+/** Steps on batches from a source, in a loop that is left after so many. */
+function leftAfter(count: number, source: AsyncIterable<Batch>) {
+  return async function* (optimizer: TrainingOptimizer): AsyncGenerator<StepResult> {
+    for await (const result of optimizer.steps(source)) {
+      yield result;
+      if (result.step === count - 1) return;
+    }
+  };
+}
+
 /** Expects of `steps` what `step` gives. */
 async function expectSame(engine: Engine, make: Make, given: readonly Batch[] = batches, between?: Between) {
   const expected = await outcome(engine, make, (optimizer) => oneByOne(optimizer, given), between);
@@ -197,13 +207,7 @@ describe.each<[string, () => Engine]>([
       yield* few;
       await new Promise(() => {});
     }
-    async function* two(optimizer: TrainingOptimizer): AsyncGenerator<StepResult> {
-      for await (const result of optimizer.steps(stalled())) {
-        yield result;
-        if (result.step === 1) return;
-      }
-    }
-    expect(await outcome(engine(), adam(), two)).toEqual(expected);
+    expect(await outcome(engine(), adam(), leftAfter(2, stalled()))).toEqual(expected);
   });
 
   test("where all batches are put into the same memory and no step begins ahead", async () => {
@@ -260,13 +264,7 @@ describe.each<[string, () => Engine]>([
         closed = true;
       }
     }
-    async function* three(optimizer: TrainingOptimizer): AsyncGenerator<StepResult> {
-      for await (const result of optimizer.steps(source())) {
-        yield result;
-        if (result.step === 2) return;
-      }
-    }
-    expect(await outcome(engine(), adam(), three)).toEqual(expected);
+    expect(await outcome(engine(), adam(), leftAfter(3, source()))).toEqual(expected);
     expect(closed).toBe(true);
     expect(fetched).toBe(4);
   });
